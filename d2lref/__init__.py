@@ -1,0 +1,109 @@
+"""A correctness oracle for implementations of neural-net layers: every tolerance is a theorem, every failure a minimal case with a diagnosis.
+
+    import d2lref
+    report = d2lref.check("conv2d", my_conv2d)      # my_conv2d(x, weight, bias=None, *, stride, padding, dilation, groups)
+    print(report)
+
+Importing this package loads NumPy and nothing else that is heavy; the rest is loaded when it is used.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from d2lref.rounding import Precision as Precision
+
+if TYPE_CHECKING:
+    from d2lref import ops as ops
+    from d2lref.oracle import Progress, Report
+    from d2lref.oracle.expected import Expected
+    from d2lref.spec import Array, Law, Op
+
+__version__ = "0.1.0"
+
+
+def check(
+    subject: "str | Op",
+    implementation: Any,
+    *,
+    vjp: Callable[..., Any] | None = None,
+    precision: str | Precision = "float32",
+    arrays: Any = "numpy",
+    supports: Mapping[str, Any] | None = None,
+    cases: str | int = "ci",
+    seed: int = 0,
+    progress: "Callable[[Progress], None] | None" = None,
+    on_fail: str = "collect",
+) -> "Report":
+    """Judge an implementation of a subject; return a Report whose `ok` means that laws were executed and none was broken.
+
+    subject: a name (`d2lref list`) or an Op. implementation: a callable with the op's signature, or the name of a target
+    ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function").
+    vjp: vjp(gy, *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
+    precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy", "torch",
+    "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default only), a value, a tuple
+    of values or a predicate; "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count, or "60s".
+    seed: another seed draws other cases. progress: called with a Progress now and then. on_fail: "collect", or "stop" at the
+    first failure.
+
+    Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a KeyboardInterrupt with a
+    `report`) on Ctrl-C.
+    """
+    from d2lref import catalogue, oracle, rounding
+
+    if on_fail not in {"collect", "stop"}:
+        message = f"on_fail: {on_fail!r}, expected 'collect' or 'stop'"
+        raise ValueError(message)
+    op, claimed = catalogue.subject(subject), rounding.precision(precision)
+    found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
+    place = catalogue.library(arrays)
+    judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
+    place.to(rounding.np.zeros(1, rounding.np.float32), claimed.storage)
+    name = precision if isinstance(precision, str) else repr(precision)
+    budget = oracle.Budget.of(cases)
+    return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, seed, on_fail == "stop", progress))
+
+
+def laws(subject: "str | Op") -> "tuple[Law, ...]":
+    """Return every law that implementations of the subject are held to: the common ones and the op's own."""
+    from d2lref import catalogue, oracle
+
+    return oracle.all_laws(catalogue.subject(subject))
+
+
+def conforms(subject: "str | Op", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Return a decorator that turns an implementation into a pytest test, one item per law, with the law as its id.
+
+        test_conv2d = d2lref.conforms("conv2d", cases="quick")(my_conv2d)
+
+    options: those of `check`. The implementation runs once; each item then reports its own law.
+    """
+    from d2lref import catalogue
+    from d2lref.oracle.pytest_items import items
+
+    op = catalogue.subject(subject)
+    return lambda implementation: items(op, lambda: check(op, implementation, **options))
+
+
+def expected(subject: "str | Op", *arrays: "Array", precision: str | Precision = "float32", **options: Any) -> "Expected":
+    """Return Expected(value, bound): the exact value in float64 and how far a correct implementation of the precision may be from it."""
+    from d2lref import catalogue, rounding
+    from d2lref.oracle.expected import expected as exactly
+
+    return exactly(catalogue.subject(subject), arrays, options, rounding.precision(precision))
+
+
+def assert_within(actual: Any, expected: "Expected") -> None:
+    """Raise AssertionError, naming the worst element, when `actual` leaves the bound of `expected`."""
+    from d2lref.oracle.expected import assert_within as within
+
+    within(actual, expected)
+
+
+def __getattr__(name: str) -> Any:
+    """Load `d2lref.ops` when it is first asked for."""
+    if name == "ops":
+        import importlib
+
+        return importlib.import_module("d2lref.ops")
+    message = f"module 'd2lref' has no attribute {name!r}"
+    raise AttributeError(message)

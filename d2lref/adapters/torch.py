@@ -1,0 +1,105 @@
+"""torch (eager): functional forms with their autograd, on the CPU or on CUDA."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
+
+from d2lref.oracle.implementation import LAYOUTS, Implementation, Library
+from d2lref.spec import Array
+
+_LAYOUTS = tuple(name for name in LAYOUTS if name not in {"negative", "readonly"})  # from_numpy refuses the one, warns at the other
+
+
+def library(device: str = "cpu") -> Library:
+    """Return torch on a device as an array library. Raises RuntimeError for a device that is not there."""
+    place = torch.device(device)
+    if place.type == "cuda" and not torch.cuda.is_available():
+        message = "torch sees no CUDA device"
+        raise RuntimeError(message)
+
+    def to(array: np.ndarray, dtype: str) -> Array:
+        if any(s < 0 for s in array.strides):
+            array = array.copy()
+        return torch.from_numpy(array).to(device=place, dtype=getattr(torch, dtype))
+
+    move = f".to('{device}')" if place.type != "cpu" else ""
+    return Library(f"torch:{device}", to, _back, _LAYOUTS, "import torch", f"torch.from_numpy({{}}){move}", "{}.detach().cpu().numpy()")
+
+
+def _back(tensor: Array) -> np.ndarray:
+    """Return a tensor on the host; bfloat16, which NumPy lacks, as float32."""
+    tensor = tensor.detach().cpu()
+    array: np.ndarray = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def implementation(name: str, device: str = "cpu") -> Implementation | None:
+    """Return torch's implementation of an op, with its vjp by autograd; None for an op it lacks."""
+    forward = _FORWARD.get(name)
+    if forward is None:
+        return None
+    text = _ORIGIN.get(name.rstrip("123d"), f"implementation = torch.nn.functional.{name}").format(axes=name[-2:-1])
+    return Implementation(
+        f"torch {torch.__version__} {name} on {device}",
+        forward,
+        vjp_of(forward),
+        library(device),
+        supports=_SUPPORTS.get(name, {}),
+        origin=text,
+        vjp_origin=f"{text}\n\n{_VJP_ORIGIN}",
+    )
+
+
+def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Return vjp(gy, *arrays, **options) by torch.autograd.grad; with several outputs gy is a tuple and the first is followed."""
+
+    def vjp(gy: Any, *arrays: Any, **options: Any) -> tuple[Any, ...]:
+        leaves = [None if a is None else a.detach().clone().requires_grad_(_followed(forward, i)) for i, a in enumerate(arrays)]
+        y = forward(*leaves, **options)
+        asked = [a for a in leaves if a is not None and a.requires_grad]
+        gradients = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
+        return tuple(None if a is None or not a.requires_grad else next(gradients) for a in leaves)
+
+    return vjp
+
+
+def _followed(forward: Callable[..., Any], place: int) -> bool:
+    """Return whether autograd follows this array: all but the running statistics of batch_norm, which it updates in place."""
+    return not (forward is F.batch_norm and place in {1, 2})
+
+
+def _correlate(axes: int) -> Callable[..., Any]:
+    conv = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+
+    def corr(x: Array, kernel: Array) -> Array:
+        return conv(x[None, None], kernel[None, None])[0, 0]
+
+    return corr
+
+
+_ORIGIN = {
+    "corr": "def implementation(x, kernel):\n    return torch.nn.functional.conv{axes}d(x[None, None], kernel[None, None])[0, 0]",
+}
+
+_VJP_ORIGIN = """
+def vjp(gy, *arrays, **options):
+    leaves = [None if a is None else a.clone().requires_grad_() for a in arrays]
+    y = implementation(*leaves, **options)
+    asked = [a for a in leaves if a is not None]
+    found = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
+    return tuple(None if a is None else next(found) for a in leaves)
+""".strip()
+
+_FORWARD: Mapping[str, Callable[..., Any]] = {
+    **{f"conv{n}d": getattr(F, f"conv{n}d") for n in (1, 2, 3)},
+    **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
+    "linear": F.linear,
+    **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
+    "relu": F.relu,
+    "batch_norm": F.batch_norm,
+}
+
+_SUPPORTS: Mapping[str, Mapping[str, Any]] = {}

@@ -1,0 +1,116 @@
+"""What the Python array API leaves out, filled once: padding, windows, zero-dilation, the way to and from NumPy.
+
+Every function runs on any library that array-api-compat knows (NumPy, array-api-strict, torch, JAX, CuPy), on the
+device of its input, and writes into no array.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from d2lref.spec import Array, Shape
+
+
+def namespace(*arrays: Array | None) -> Any:
+    """Return the array-API namespace that the arrays share; None stands for an absent array.
+
+    Raises TypeError when the arrays belong to several libraries, or to none.
+    """
+    return array_api_compat.array_namespace(*(a for a in arrays if a is not None))
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Return the array on the host as a NumPy array of the same dtype and shape."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+    if hasattr(array, "__array__"):
+        return np.asarray(array)
+    return np.from_dlpack(array)
+
+
+def per_axis(value: int | tuple[int, ...], axes: int) -> Shape:
+    """Return one integer per axis: an int counts for all of them; a tuple is taken as it is."""
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def pad(x: Array, widths: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
+    """Return x with (before, after) entries of `value` added on each of its last len(widths) axes (all >= 0)."""
+    if not any(map(any, widths)):
+        return x
+    xp = namespace(x)
+    device = array_api_compat.device(x)
+    for axis, (before, after) in enumerate(widths, start=x.ndim - len(widths)):
+        parts = [x]
+        for count, place in ((before, 0), (after, len(parts) + 1)):
+            if count:
+                shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+                parts.insert(place, xp.full(shape, value, dtype=x.dtype, device=device))
+        x = xp.concat(parts, axis=axis) if len(parts) > 1 else x
+    return x
+
+
+def zeros(like: Array, shape: Shape) -> Array:
+    """Return zeros of the given shape with the dtype and device of `like`."""
+    return namespace(like).zeros(shape, dtype=like.dtype, device=array_api_compat.device(like))
+
+
+def dilate(x: Array, factors: Shape) -> Array:
+    """Return x with factors[i] - 1 zeros between neighbours along each of its last len(factors) axes."""
+    xp = namespace(x)
+    for axis, factor in enumerate(factors, start=x.ndim - len(factors)):
+        if factor == 1 or x.shape[axis] < 2:
+            continue
+        head, size, tail = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        holes = zeros(x, (*head, size, factor - 1, *tail))
+        x = xp.reshape(xp.concat([xp.expand_dims(x, axis=axis + 1), holes], axis=axis + 1), (*head, size * factor, *tail))
+        x = x[(..., slice(0, (size - 1) * factor + 1), *(slice(None),) * len(tail))]
+    return x
+
+
+def windows(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
+    """Return every window of the last axes: shape (..., *out, *window), out = (size - dilation (window - 1) - 1) // stride + 1.
+
+    result[..., i, u] = x[..., i stride + u dilation] along each windowed axis. The windows must fit.
+    """
+    xp = namespace(x)
+    device, axes = array_api_compat.device(x), len(window)
+    for step, (size, s, d) in enumerate(zip(window, stride, dilation, strict=True)):
+        axis = x.ndim - (axes - step)
+        out = (x.shape[axis] - d * (size - 1) - 1) // s + 1
+        index = np.arange(out)[:, None] * s + np.arange(size)[None, :] * d
+        x = xp.take(x, xp.asarray(index.ravel(), device=device), axis=axis)
+        x = xp.reshape(x, (*x.shape[:axis], out, size, *x.shape[axis + 1 :]))
+        # the two new axes count once more for the axes that are still to come
+    lead = x.ndim - 2 * axes
+    order = (*range(lead), *range(lead, x.ndim, 2), *range(lead + 1, x.ndim, 2))
+    return xp.permute_dims(x, order)
+
+
+def overlap_add(patches: Array, size: Shape, stride: Shape, dilation: Shape) -> Array:
+    """Return the adjoint of `windows`: every patch added back where it was read; shape (..., *size).
+
+    patches has shape (..., *out, *window); sum over the reads (i, u) of patches[..., i, u] at i stride + u dilation.
+    """
+    xp = namespace(patches)
+    axes = len(size)
+    lead = patches.ndim - 2 * axes
+    out, window = patches.shape[lead : lead + axes], patches.shape[lead + axes :]
+    total = zeros(patches, (*patches.shape[:lead], *size))
+    for tap in np.ndindex(*window):
+        part = dilate(patches[(..., *tap)], stride)
+        ahead = [u * d for u, d in zip(tap, dilation, strict=True)]
+        spans = [(o - 1) * s + 1 for o, s in zip(out, stride, strict=True)]
+        widths = tuple((a, n - a - span) for a, n, span in zip(ahead, size, spans, strict=True))
+        total = xp.add(total, pad(part, widths))
+    return total
+
+
+def blocks(x: Array, sizes: tuple[int, ...], axis: int) -> list[Array]:
+    """Return x cut into consecutive pieces of the given sizes along one axis."""
+    edges = [0, *np.cumsum(sizes).tolist()]
+    lead = (slice(None),) * (axis % x.ndim)
+    return [x[(*lead, slice(a, b), ...)] for a, b in pairwise(edges)]

@@ -1,0 +1,187 @@
+"""Names to things: subjects, targets and array libraries, loaded when asked for. Every failure to find one is one clear line."""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from d2lref.oracle.implementation import NUMPY, Implementation, Library
+from d2lref.spec import Op
+
+ADAPTERS = ("torch",)
+REFERENCE = "d2lref"
+
+
+class NotFound(ValueError):
+    """A subject, target or array library that does not exist or cannot be loaded."""
+
+
+def subjects() -> Mapping[str, Op]:
+    """Return every op by name, in the order of the book."""
+    from d2lref import ops
+
+    return {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
+
+
+def subject(name: str | Op) -> Op:
+    """Return the op of that name (an Op is returned as it is). Raises NotFound with the nearest names."""
+    if isinstance(name, Op):
+        return name
+    known = subjects()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(str(name), known, n=3) or list(known)
+    message = f"subject {name!r} is not known; perhaps {', '.join(near)} (d2lref list shows all {len(known)})"
+    raise NotFound(message)
+
+
+def library(arrays: Any) -> Library:
+    """Return the array library for "numpy", "torch", "torch:cuda", a pair (to, back), or a Library.
+
+    In a pair, to(numpy array) -> array and back(array) -> numpy array. Raises NotFound.
+    """
+    if isinstance(arrays, Library):
+        return arrays
+    if isinstance(arrays, tuple) and len(arrays) == 2 and all(map(callable, arrays)):  # noqa: PLR2004 - a pair
+        to, back = arrays
+        return Library("custom", lambda array, dtype: to(NUMPY.to(array, dtype)), back)
+    if arrays == "numpy":
+        return NUMPY
+    if isinstance(arrays, str) and arrays.partition(":")[0] in ADAPTERS:
+        module, device = _adapter(arrays)
+        found: Library = module.library(device)
+        return found
+    message = f"arrays: {arrays!r}, expected numpy, {', '.join(ADAPTERS)} (or torch:cuda), or a pair of functions to and back"
+    raise NotFound(message)
+
+
+def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
+    """Return what a target names: an adapter ("torch", "torch:cuda"), one of our variants ("d2lref:unfold"), "file.py:attribute" or "module:attribute".
+
+    Raises NotFound when it does not exist, does not import, or has no such op.
+    """
+    head, _, tail = text.partition(":")
+    if head == REFERENCE:
+        return reference(op, tail or "definition")
+    if head in ADAPTERS:
+        module, device = _adapter(text)
+        found: Implementation | None = module.implementation(op.name, device)
+        if found is None:
+            message = f"{text}: has no {op.name}"
+            raise NotFound(message)
+        return found
+    return attribute(text)
+
+
+def targets(text: str) -> list[str]:
+    """Return the names of the subjects that a target has: all that an adapter knows, or the attributes of a module that bear a subject's name."""
+    head, _, tail = text.partition(":")
+    if head == REFERENCE:
+        return [name for name, op in subjects().items() if (tail or "definition") in ("definition", *op.variants)]
+    if head in ADAPTERS:
+        module, device = _adapter(text)
+        return [name for name in subjects() if module.implementation(name, device) is not None]
+    module = _module(text)
+    return [name for name in subjects() if callable(getattr(module, name, None))]
+
+
+def member(text: str, name: str) -> str:
+    """Return the target of one subject inside a target of many: the adapter itself, or "module:name"."""
+    head = text.partition(":")[0]
+    return text if head == REFERENCE or head in ADAPTERS else f"{text}:{name}"
+
+
+def reference(op: Op, variant: str) -> Implementation:
+    """Return our own definition or variant as an implementation. Raises NotFound for a variant the op lacks."""
+    origin = f"from d2lref.ops import {op.name}\n\nimplementation = {op.name}"
+    if variant == "definition":
+        return Implementation(f"d2lref {op.name}", op.definition, op.vjp, origin=origin)
+    if variant not in op.variants:
+        message = f"{op.name}: no variant {variant!r}, expected {', '.join(('definition', *op.variants))}"
+        raise NotFound(message)
+    chosen = op.variants[variant]
+
+    def accepts(*shapes: tuple[int, ...] | None, **options: Any) -> bool:
+        import numpy as np
+
+        arrays = (None if s is None else np.broadcast_to(np.float64(0), s) for s in shapes)
+        return bool(chosen.accepts(*arrays, **options))
+
+    return Implementation(
+        f"d2lref {op.name} {variant}",
+        chosen.run,
+        op.vjp,
+        accepts=accepts,
+        origin=f'{origin}.variants["{variant}"].run',
+    )
+
+
+def attribute(text: str) -> Callable[..., Any]:
+    """Return the callable that "path/to/file.py:name" or "package.module:name" means. Raises NotFound with the reason."""
+    place, colon, name = text.rpartition(":")
+    if not colon or not place or not name:
+        message = f"target {text!r}: expected an adapter ({', '.join(ADAPTERS)}), file.py:name or module:name"
+        raise NotFound(message)
+    module = _module(place)
+    value: Any = module
+    for part in name.split("."):
+        if not hasattr(value, part):
+            near = difflib.get_close_matches(part, dir(value), n=3)
+            hint = f"; perhaps {', '.join(near)}" if near else ""
+            message = f"target {text!r}: {place} has no {part!r}{hint}"
+            raise NotFound(message)
+        value = getattr(value, part)
+    if not callable(value):
+        message = f"target {text!r}: {name} is {type(value).__name__}, expected a callable"
+        raise NotFound(message)
+    called: Callable[..., Any] = value
+    return called
+
+
+def _module(place: str) -> ModuleType:
+    """Return the module of a path or a dotted name. Raises NotFound with the error that importing it gave."""
+    try:
+        if place.endswith(".py"):
+            return _file(Path(place))
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        return importlib.import_module(place)
+    except NotFound:
+        raise
+    except Exception as error:
+        message = f"target {place!r} cannot be imported: {type(error).__name__}: {error}"
+        raise NotFound(message) from error
+
+
+def _file(path: Path) -> ModuleType:
+    if not path.is_file():
+        message = f"target {str(path)!r}: no such file"
+        raise NotFound(message)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        message = f"target {str(path)!r}: not a Python file"
+        raise NotFound(message)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _adapter(text: str) -> tuple[ModuleType, str]:
+    """Return the adapter's module and the device after the colon. Raises NotFound when its framework is not installed or the device not there."""
+    name, _, device = text.partition(":")
+    try:
+        module = importlib.import_module(f"d2lref.adapters.{name}")
+    except ImportError as error:
+        message = f"{text}: {name} is not installed (pip install 'd2lref[{name}]'): {error}"
+        raise NotFound(message) from error
+    try:
+        module.library(device or "cpu")
+    except RuntimeError as error:
+        message = f"{text}: {error}"
+        raise NotFound(message) from error
+    return module, device or "cpu"

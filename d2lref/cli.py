@@ -1,0 +1,351 @@
+"""The command line: check, replay, list, explain. One clear line and a documented exit code for everything that goes wrong."""
+
+import ast
+import inspect
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+import d2lref
+from d2lref import catalogue, oracle, rounding
+from d2lref.oracle import report as reports
+from d2lref.oracle.common import all_laws
+from d2lref.oracle.judge import Verdict, hold
+from d2lref.spec import REQUIRED, Op
+
+USAGE, JUDGE_FAILED, INTERRUPTED = 2, 4, 130
+EXIT_CODES = "Exit code: 0 ok, 1 not ok, 2 usage, 3 nothing executed or vacuous, 4 the judge itself failed, 130 interrupted."
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the codes of the calling convention."""
+    sys.exit(status(arguments))
+
+
+def status(arguments: list[str] | None = None) -> int:
+    """Return the exit code of a command line; whatever goes wrong is one line on standard error."""
+    try:
+        code = cli.main(arguments, prog_name="d2lref", standalone_mode=False)
+    except click.ClickException as error:
+        return _say(error.format_message(), USAGE)
+    except (ValueError, TypeError) as error:
+        return _say(str(error), USAGE) if _ours(error) else _failed(error)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the documented code for a failure of the judge itself
+        return _failed(error)
+    return int(code or 0)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"d2lref: {' '.join(message.split())}", err=True)
+    return code
+
+
+class BadInput(click.ClickException):
+    """An argument that means nothing here; exit code 2."""
+
+    exit_code = USAGE
+
+
+def _ours(error: BaseException) -> bool:
+    """Return whether the error was raised on purpose about the arguments: none of it escapes a run."""
+    return isinstance(error, catalogue.NotFound)
+
+
+def _failed(error: BaseException) -> int:
+    if os.environ.get("D2LREF_DEBUG"):
+        traceback.print_exc()
+    return _say(f"the judge itself failed: {type(error).__name__}: {error} (D2LREF_DEBUG=1 shows where)", JUDGE_FAILED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(d2lref.__version__, prog_name="d2lref")
+def cli() -> None:
+    """Judge implementations of neural-net layers: a pass that means something, or a minimal counterexample with a diagnosis.
+
+    \b
+    d2lref check conv2d mylib.kernels:conv2d        judge one function (NumPy in, NumPy out)
+    d2lref check conv2d torch                       judge torch's
+    d2lref check --all d2lref:unfold --cases quick  judge everything a target has
+    d2lref explain conv2d                           what is checked, and why by that much
+    """
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("names", nargs=-1, metavar="SUBJECT TARGET")
+@click.option("--all", "everything", is_flag=True, help="Judge every subject that TARGET has (then give TARGET alone).")
+@click.option("--vjp", metavar="TARGET", help="Gradients: a function vjp(gy, *arrays, **options) -> tuple.")
+@click.option("--precision", default="float32", show_default=True, help=f"The arithmetic that is claimed: {', '.join(rounding.PRESETS)}.")
+@click.option("--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda.")
+@click.option("--supports", multiple=True, metavar="KEY=VALUE", help="What it can do, e.g. groups=False or stride=(1,2); may be repeated.")
+@click.option("--cases", default="ci", show_default=True, help="quick (1-2 s a subject), ci (20-30 s), deep (10 min), a count, or seconds such as 60s.")
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other cases.")
+@click.option("--stop", is_flag=True, help="Stop at the first failure.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the report here; `d2lref replay` reads it.")
+def check(
+    names: tuple[str, ...],
+    *,
+    everything: bool,
+    vjp: str | None,
+    precision: str,
+    arrays: str,
+    supports: tuple[str, ...],
+    cases: str,
+    seed: int,
+    stop: bool,
+    out: Path | None,
+) -> int:
+    """Judge TARGET against everything known about SUBJECT.
+
+    TARGET is an adapter (torch, torch:cuda), one of our own variants (d2lref:unfold), path/to/file.py:function or
+    package.module:function. With --all it is an adapter, a file or a module, and SUBJECT is left out.
+    """
+    pairs = _pairs(names, everything=everything)
+    _writable(out)
+    options = _refused(lambda: {"precision": precision, "arrays": arrays, "supports": _supports(supports), "cases": cases, "seed": seed})
+    written: list[reports.Json] = []
+    code = 0
+    for subject, target in pairs:
+        found = _judged(subject, target, vjp, {**options, "on_fail": "stop" if stop else "collect"})
+        click.echo(str(found))
+        written.append(replace(found, target=_target(target, vjp, arrays)).to_json())
+        _write(written, out)
+        code = max(code, found.exit_code)
+        if found.interrupted:
+            break
+    return code
+
+
+def _pairs(names: tuple[str, ...], *, everything: bool) -> list[tuple[str, str]]:
+    """Return (subject, target) for each run."""
+    if everything:
+        if len(names) != 1:
+            message = f"check --all takes one TARGET, got {len(names)} arguments"
+            raise BadInput(message)
+        found = _refused(lambda: catalogue.targets(names[0]))
+        if not found:
+            message = f"{names[0]} has none of the subjects (d2lref list)"
+            raise BadInput(message)
+        return [(name, catalogue.member(names[0], name)) for name in found]
+    if len(names) != 2:  # noqa: PLR2004 - subject and target
+        message = f"check takes SUBJECT and TARGET, got {len(names)} argument{'s' * (len(names) != 1)}"
+        raise BadInput(message)
+    return [(names[0], names[1])]
+
+
+def _judged(subject: str, target: str, vjp: str | None, options: dict[str, Any]) -> oracle.Report:
+    """Return the report of one run, or what an interrupted one had found."""
+    gradient = _refused(lambda: catalogue.attribute(vjp)) if vjp else None
+    _refused(lambda: catalogue.target(target, catalogue.subject(subject)))
+    _refused(lambda: oracle.Budget.of(options["cases"]))
+    _refused(lambda: rounding.precision(options["precision"]))
+    try:
+        with _progress(subject) as progress:
+            return _refused(lambda: d2lref.check(subject, target, vjp=gradient, progress=progress, **options))
+    except oracle.Interrupted as stop:
+        return stop.report
+
+
+def _refused(make: Callable[[], Any]) -> Any:
+    """Return make(), with a ValueError or TypeError about the arguments turned into a usage error."""
+    try:
+        return make()
+    except (ValueError, TypeError) as error:
+        if isinstance(error, catalogue.NotFound) or _about_arguments(error):
+            raise BadInput(str(error)) from error
+        raise
+
+
+def _about_arguments(error: Exception) -> bool:
+    """Return whether an error was raised while arguments were read, not inside a run."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not any(frame.filename.endswith("campaign.py") and frame.name in {"run", "judge"} for frame in frames)
+
+
+def _supports(entries: tuple[str, ...]) -> dict[str, Any]:
+    """Return {"groups": False} for ("groups=False",): values are Python literals, or words."""
+    found = {}
+    for entry in entries:
+        key, equals, text = entry.partition("=")
+        if not equals:
+            message = f"--supports {entry!r}: expected KEY=VALUE"
+            raise BadInput(message)
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[key] = text
+    return found
+
+
+def _target(target: str, vjp: str | None, arrays: str) -> dict[str, str]:
+    return {"implementation": target, "arrays": arrays, **({"vjp": vjp} if vjp else {})}
+
+
+def _writable(out: Path | None) -> None:
+    """Refuse a file that cannot be written before any work is done."""
+    if out is None:
+        return
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        message = f"--json {out}: {'is a folder' if out.is_dir() else f'cannot write in folder {out.parent}'}"
+        raise BadInput(message)
+
+
+def _write(written: list[reports.Json], out: Path | None) -> None:
+    """Write the reports so far; one alone stands by itself, several in a list."""
+    if out is None:
+        return
+    data = written[0] if len(written) == 1 else {"schema": reports.SCHEMA, "version": reports.VERSION, "reports": written}
+    reports.write_json(data, out)
+
+
+@contextmanager
+def _progress(subject: str) -> Iterator[Callable[[oracle.Progress], None]]:
+    """Yield a progress function: a bar when a person watches, a plain line every five seconds when not."""
+    if not sys.stderr.isatty():
+        yield _plain_lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(subject, total=None)
+
+        def show(p: oracle.Progress) -> None:
+            found = f" ({p.findings} failing)" if p.findings else ""
+            bar.update(task, completed=p.done, total=p.total or None, description=f"{p.subject}{found}")
+
+        yield show
+
+
+def _plain_lines() -> Callable[[oracle.Progress], None]:
+    last = time.monotonic()
+
+    def show(p: oracle.Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last > 5:  # noqa: PLR2004 - seconds between lines
+            last = time.monotonic()
+            click.echo(f"{p.subject}: {p.done}{f' of {p.total}' if p.total else ''} cases, {p.findings} failing", err=True)
+
+    return show
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--target", metavar="TARGET", help="Judge this implementation instead of the one in the file.")
+def replay(file: Path, target: str | None) -> int:
+    """Run the counterexamples of a report again, each on its minimal case.
+
+    Exit code 0 when none fails any more, 1 when one still does, 3 when the file holds none.
+    """
+    try:
+        data = reports.read_json(file)
+    except (OSError, ValueError) as error:
+        raise BadInput(str(error)) from error
+    every = [(r, f) for r in data.get("reports", [data]) for f in r["findings"]]
+    if not every:
+        click.echo(f"{file}: no findings to replay")
+        return 3
+    still = [_replayed(report, found, target) for report, found in every]
+    click.echo(f"{sum(still)} of {len(still)} still fail")
+    return int(any(still))
+
+
+def _replayed(report: reports.Json, found: reports.Json, target: str | None) -> bool:
+    """Return whether a finding still fails; print one line about it."""
+    op = _refused(lambda: catalogue.subject(found["subject"]))
+    told = report.get("target", {})
+    text = target or told.get("implementation")
+    if not text:
+        message = "the report was written from Python and names no target: give --target"
+        raise BadInput(message)
+    implementation = _refused(lambda: catalogue.target(text, op))
+    gradient = _refused(lambda: catalogue.attribute(told["vjp"])) if told.get("vjp") and not target else None
+    library = _refused(lambda: catalogue.library(told.get("arrays", "numpy")))
+    judged = _refused(lambda: oracle.implementation(op, implementation, vjp=gradient, library=library))
+    verdict = _again(op, judged, found)
+    word = "fails" if verdict.bad else "passes"
+    click.echo(f"{found['subject']} {judged.name}: {found['law']}: {word} now (ratio {verdict.ratio:.3g}, was {found['excess']})")
+    return verdict.bad
+
+
+def _again(op: Op, judged: oracle.Implementation, found: reports.Json) -> Verdict:
+    """Return the verdict of the finding's law on its case."""
+    try:
+        law = next(law for law in all_laws(op) if law.says == found["law"])
+        claimed = rounding.precision(found["precision"]) if found["precision"] in rounding.PRESETS else _precision(found["precision"])
+        case = reports.case_from_json(found["case"])
+    except (StopIteration, KeyError, TypeError, ValueError) as error:
+        message = f"the finding cannot be read: {type(error).__name__} {error}"
+        raise BadInput(message) from error
+    return hold(law, oracle.Caller(op, judged, claimed), case)
+
+
+def _precision(text: str) -> rounding.Precision:
+    """Return the Precision whose repr stands in a report: keyword literals only, nothing is executed."""
+    call = ast.parse(text, mode="eval").body
+    if not isinstance(call, ast.Call):
+        message = f"precision {text!r}"
+        raise ValueError(message)  # noqa: TRY004 - text that is no Precision is a bad value
+    fields = {k.arg: k.value for k in call.keywords if k.arg}
+    plain = {k: ast.literal_eval(v) for k, v in fields.items() if k != "ulp"}
+    ulp = fields.get("ulp")
+    ulps = {k.arg: ast.literal_eval(k.value) for k in ulp.keywords if k.arg} if isinstance(ulp, ast.Call) else {}
+    return rounding.Precision(**plain, ulp=rounding.Ulp(**ulps))
+
+
+@cli.command("list")
+def list_() -> None:
+    """List the subjects with their variants and the number of laws and known mistakes."""
+    known = catalogue.subjects()
+    width = max(map(len, known))
+    for name, op in known.items():
+        own = f"{len(all_laws(op))} laws, {len(op.mistakes)} known mistakes"
+        variants = f"; variants {', '.join(op.variants)}" if op.variants else ""
+        click.echo(f"{name:<{width}}  {own}{variants}")
+
+
+@cli.command()
+@click.argument("subject", metavar="OP")
+def explain(subject: str) -> None:
+    """Print one chapter: formula, options, variants, error bound, laws, and the mistakes it knows."""
+    op = _refused(lambda: catalogue.subject(subject))
+    click.echo(f"{op.name}({signature(op)})\n")
+    click.echo(f"{inspect.getdoc(op.definition)}\n\nSource: {op.source}\n")
+    _section("Variants", [f"{name} ({v.algorithm}): {_first(v.run)}" for name, v in op.variants.items()])
+    _section("How wrong a correct implementation may be", [inspect.getdoc(op.bound) or ""])
+    _section("Laws", [law.says for law in all_laws(op)])
+    _section("Refused", [f"{r.says}{'' if r.mandatory else ' (advisory)'}: {r.message}" for r in op.rejections])
+    _section("Mistakes it knows", [f"{m.says} ({m.cites})" for m in op.mistakes])
+
+
+def signature(op: Op) -> str:
+    """Return the call in Python's notation: arrays in order, options by keyword."""
+    arrays = [f"{o.name}=None" if o.optional else o.name for o in op.operands]
+    options = [k if v is REQUIRED else f"{k}={v!r}" for k, v in op.options.items()]
+    return ", ".join([*arrays, *(["*"] if options else []), *options])
+
+
+def _first(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def _section(title: str, lines: list[str]) -> None:
+    if lines:
+        click.echo(f"{title}:")
+        for line in lines:
+            click.echo("  - " + line.replace("\n", "\n    "))
+        click.echo()

@@ -1,0 +1,73 @@
+"""Which convolutions are tried: shapes and options; the values come from the regimes."""
+
+import math
+from typing import Any
+
+from d2lref.ops._conv.definition import geometry
+from d2lref.spec import Draw, Form, Shape
+
+MOST_PRODUCTS = 2**17
+REGIMES = (
+    "lattice_small",
+    "lattice_wide",
+    "sparse",
+    "normal",
+    "positive",
+    "wide_range",
+    "cancelling",
+    "subnormal",
+    "ties",
+    "signed_zero",
+)
+
+
+def cases(axes: int, draw: Draw) -> Form:
+    """Return a convolution of at most 2^17 products, usually far below.
+
+    Shrinks to one image of one pixel with one channel, one filter with one tap, no bias, and every option at its default.
+    """
+    window = tuple(draw.integer(1, 4) for _ in range(axes))
+    dilation = _per_axis(draw, axes, 1, 3)
+    padding = draw.choice(0, "number", "valid", "same")
+    if padding == "number":
+        padding = _per_axis(draw, axes, 0, 3)
+    stride = 1 if padding == "same" else _per_axis(draw, axes, 1, 4)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
+    lows = _least_sizes(axes, window, options)
+    images, channels, filters, groups, *size = draw.sizes(1, 1, 1, 1, *lows)
+    options["groups"] = groups if draw.choice(False, True) else 1
+    counts = _affordable(axes, (images, channels, filters), tuple(size), window, options)
+    return _form(counts, tuple(size), window, options, bias=draw.choice(False, True), empty=draw.integer(0, 39) == 39)
+
+
+def _per_axis(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
+    """Return the lowest value as an int, or any as an int or one for each axis; shrinks towards the first."""
+    kind = draw.choice("usual", "one", "several")
+    if kind == "several":
+        return tuple(draw.integer(low, high) for _ in range(axes))
+    return draw.integer(low, high) if kind == "one" else low
+
+
+def _least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
+    """Return the least size of each axis at which the window fits into the padded image, at least 1."""
+    ample = geometry(axes, (1, 1, *(99,) * axes), (1, 1, *window), **options)
+    spans = (d * (k - 1) + 1 for k, d in zip(window, ample.dilation, strict=True))
+    return tuple(max(1, span - sum(pads)) for span, pads in zip(spans, ample.pads, strict=True))
+
+
+def _affordable(axes: int, counts: Shape, size: Shape, window: Shape, options: dict[str, Any]) -> Shape:
+    """Return images, channels and filters per group, the least of them set to 1 while there are too many products."""
+    counts = list(counts)
+    groups = options["groups"]
+    out = geometry(axes, (1, groups, *size), (groups, 1, *window), **options).out
+    while math.prod((*counts, groups, *out, *window)) > MOST_PRODUCTS and max(counts) > 1:
+        counts[counts.index(min(c for c in counts if c > 1))] = 1
+    return tuple(counts)
+
+
+def _form(counts: Shape, size: Shape, window: Shape, options: dict[str, Any], *, bias: bool, empty: bool = False) -> Form:
+    """Return the form for images, channels per group and filters per group."""
+    images, channels, filters = counts
+    groups = options["groups"]
+    shapes = ((0 if empty else images, channels * groups, *size), (filters * groups, channels, *window))
+    return Form((*shapes, (filters * groups,) if bias else None), options)

@@ -1,0 +1,235 @@
+"""What the chapters on max pooling and on average pooling say in the same words: forms, refusals, laws, misplaced windows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from d2lref.ops._pool.grid import Grid, grid
+from d2lref.rounding import claim
+from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Rejection, Shape
+
+# 1 Forms
+
+
+def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> Form:
+    """Return a form of x alone: (N, C, *size), and the options that both kinds of pooling have, dilation among them.
+
+    Shrinks towards one image of one channel under windows of one entry, all options at their defaults. `within`: no window is
+    larger than the image without its padding. Sizes that leave some window without an entry of the image (a dilated one can
+    step over a small image) are not drawn: its maximum is minus infinity and its gradient has nowhere to go.
+    """
+    k = _option(draw, axes, 1, (6, 4, 3)[axes - 1])
+    s = draw.choice(None, _option(draw, axes, 1, 4))
+    d = _option(draw, axes, 1, dilations) if dilations > 1 else 1
+    kernel, dilation = _each(k, axes), _each(d, axes)
+    stride = kernel if s is None else _each(s, axes)
+    p = _padding(draw, kernel)
+    ceil_mode = draw.choice(False, True)
+    lows = []
+    for a, b, c, e in zip(kernel, stride, _each(p, axes), dilation, strict=True):
+        least = e * (a - 1) + 1 - 2 * c - (b - 1 if ceil_mode else 0)
+        lows.append(max(a, 1) if within else max(least, e if a > 1 else 1, 1))
+    n, channels, *size = draw.sizes(1, 1, *lows)
+    n = 0 if draw.integer(0, 31) == 31 else n
+    options = {"kernel_size": k, "stride": s, "padding": p, "dilation": d, "ceil_mode": ceil_mode}
+    return Form(((n, channels, *size),), options)
+
+
+def _option(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
+    """Return an integer for all axes, or a tuple with one for each."""
+    if draw.choice(True, False):
+        return draw.integer(low, high)
+    return tuple(draw.integer(low, high) for _ in range(axes))
+
+
+def _padding(draw: Draw, kernel: Shape) -> int | Shape:
+    """Return a padding of at most half the window: an integer for all axes, or a tuple with one for each."""
+    if draw.choice(True, False):
+        return draw.integer(0, min(kernel) // 2)
+    return tuple(draw.integer(0, k // 2) for k in kernel)
+
+
+def _each(value: int | Shape, axes: int) -> Shape:
+    return (value,) * axes if isinstance(value, int) else value
+
+
+def gallery(axes: int, **options: Any) -> tuple[Form, ...]:
+    """Return the poolings of the book and of famous nets: d2l 7.5, AlexNet, the first of ResNet, GoogLeNet; options: more defaults."""
+    usual = {"stride": None, "padding": 0, "ceil_mode": False, **options}
+    return (
+        Form(((1, 1, *(3,) * axes),), {**usual, "kernel_size": 2, "stride": 1}),
+        Form(((1, 1, *(4,) * axes),), {**usual, "kernel_size": 3}),
+        Form(((2, 3, *(7,) * axes),), {**usual, "kernel_size": 3, "stride": 2}),
+        Form(((1, 2, *(8,) * axes),), {**usual, "kernel_size": 3, "stride": 2, "padding": 1}),
+        Form(((1, 2, *(8,) * axes),), {**usual, "kernel_size": 3, "stride": 2, "ceil_mode": True}),
+        Form(((1, 2, *(5,) * axes),), {**usual, "kernel_size": 2, "padding": 1, "ceil_mode": True}),
+    )
+
+
+# 2 Refusals
+
+
+def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
+    """Return the ways in which a pooling can be asked wrongly.
+
+    Advisory: torch takes (C, *size) as one image and one number in a tuple for all axes, and refuses more padding than half a
+    window as its own policy.
+    """
+    name, x = f"{kind}_pool{axes}d", (1, 2, *(4,) * axes)
+
+    def refused(says: str, shape: Shape, told: str, *, mandatory: bool = True, **options: Any) -> Rejection:
+        return Rejection(says, (shape,), {"kernel_size": 2, **options}, f"{name}: {told}", mandatory)
+
+    def rank(says: str, shape: Shape, *, mandatory: bool) -> Rejection:
+        told = f"x {shape} has {len(shape)} axes, expected {axes + 2}: images, channels, {axes} of space"
+        return refused(says, shape, told, mandatory=mandatory)
+
+    def number(says: str, option: str, value: Any, low: int, *, mandatory: bool = True) -> Rejection:
+        told = f"{option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis"
+        return refused(says, x, told, mandatory=mandatory, **{option: value})
+
+    spans, four, half = (5,) * axes, (4,) * axes, (1,) * axes
+    wide = f"a window spans {spans}, but x {x} with its padding has {four}"
+    much = f"padding=2 is more than half of kernel_size=2; up to {half} would fit"
+    return (
+        rank("an axis too many", (*x, 4), mandatory=True),
+        rank("no channels", x[2:], mandatory=True),
+        rank("one image without its batch", x[1:], mandatory=False),
+        number("an empty window", "kernel_size", 0, 1),
+        number("a window with an axis too many", "kernel_size", (2,) * (axes + 1), 1),
+        number("stride 0", "stride", 0, 1),
+        number("a negative stride", "stride", -1, 1),
+        number("a stride with an axis too many", "stride", (1,) * (axes + 1), 1),
+        number("a negative padding", "padding", -1, 0),
+        number("a padding with an axis too many", "padding", (1,) * (axes + 1), 0),
+        refused("more padding than half a window", x, much, mandatory=False, padding=2),
+        refused("a window larger than the padded image", x, wide, kernel_size=5),
+    )
+
+
+# 3 Laws that hold of both
+
+
+def grid_of(case: Case, **changes: Any) -> Grid | None:
+    """Return the windows of a case after changes of its options; None when they do not fit."""
+    kinds = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    told = {k: v for k, v in {**case.options, **changes}.items() if k in kinds}
+    try:
+        return grid("", case.arrays[0].ndim - 2, case.arrays[0].shape, **told)
+    except ValueError:
+        return None
+
+
+def reads(g: Grid, at: Shape) -> Array:
+    """Return which windows read the entry of the image at `at`: booleans, shape `out`."""
+    along = []
+    for axis, (k, d) in enumerate(zip(g.kernel, g.dilation, strict=True)):
+        step = at[axis] - np.array(g.starts(axis))
+        along.append((step % d == 0) & (step >= 0) & (step < k * d))
+    return reduce(np.multiply.outer, along)
+
+
+def lone(g: Grid, seed: int, background: float, value: float) -> tuple[Array, Shape]:
+    """Return an image (1, 1, *size) of one value but for one entry, and where that is."""
+    rng = np.random.default_rng(seed)
+    at = tuple(int(rng.integers(n)) for n in g.size)
+    image = np.full((1, 1, *g.size), background)
+    image[(0, 0, *at)] = value
+    return image, at
+
+
+def _subsampled(f: Any, case: Case) -> Claim:
+    """f(x, s) = f(x, 1)[..., ::s]."""
+    options, g = {**case.options, "ceil_mode": False}, grid_of(case, ceil_mode=False)
+    if g is None:
+        raise AssertionError
+    every = f(*case.arrays, **{**options, "stride": 1})
+    return claim(f(*case.arrays, **options), every[(..., *(slice(None, None, s) for s in g.stride))])
+
+
+def _strided(case: Case) -> bool:
+    g = grid_of(case, ceil_mode=False)
+    return g is not None and max(g.stride) > 1
+
+
+def _alone(f: Any, case: Case) -> Claim:
+    (x,) = case.arrays
+    c = case.seed % x.shape[1]
+    return claim(f(x, **case.options)[:, c : c + 1], f(x[:, c : c + 1], **case.options))
+
+
+SUBSAMPLED = Law("a stride is a stride-1 answer, subsampled", _subsampled, when=_strided)
+ALONE = Law("a channel is pooled alone", _alone, when=lambda case: case.arrays[0].shape[1] > 1)
+
+
+# 4 Misplaced windows: what the mistakes of both are made of
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Which entries of the image each window reads along each axis: integers (out, k), in front of the image below 0.
+
+    low and high bound what counts as image or padding: low <= place < high.
+    """
+
+    index: tuple[Array, ...]
+    low: Shape
+    high: Shape
+
+
+def placed(g: Grid) -> Places:
+    """Return the windows where they belong: i s - p + u d."""
+    index = tuple(
+        np.array(g.starts(axis))[:, None] + np.arange(k) * d
+        for axis, (k, d) in enumerate(zip(g.kernel, g.dilation, strict=True))
+    )
+    return Places(index, tuple(-p for p in g.padding), tuple(n + p for n, p in zip(g.size, g.padding, strict=True)))
+
+
+def all_padding_behind(g: Grid) -> Places:
+    """Place 2 p entries of padding behind the image and none in front."""
+    right = placed(g)
+    index = tuple(a + p for a, p in zip(right.index, g.padding, strict=True))
+    return Places(index, (0,) * len(g.size), tuple(n + 2 * p for n, p in zip(g.size, g.padding, strict=True)))
+
+
+def overhang_on_both_sides(g: Grid) -> Places:
+    """Place what ceil_mode overhangs half in front and half behind, the larger half in front."""
+    right = placed(g)
+    index = tuple(a - (max(over, 0) + 1) // 2 for a, over in zip(right.index, g.overhang, strict=True))
+    return replace(right, index=index)
+
+
+def stride_cut_to_the_window(g: Grid) -> Places:
+    """Place the windows min(s, k) apart: none of the image is left out."""
+    return placed(replace(g, stride=tuple(map(min, g.stride, g.kernel))))
+
+
+def paired_channels(pool: Callable[..., Array]) -> Callable[..., Array]:
+    """Return the pooling done two channels at a time; a channel that is left over gets the answer of the one before it."""
+
+    def forward(axes: int, x: Array, **options: Any) -> Array:
+        c = x.shape[1]
+        order = [*range(c - 1), c - 2] if c % 2 and c > 1 else [*range(c)]
+        return pool(axes, x[:, order], **options)
+
+    return forward
+
+
+def bound_to(axes: int, function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """Return the function with its first argument bound to `axes`; None stays None."""
+    if function is None:
+        return None
+
+    def bound(*arrays: Array, **options: Any) -> Any:
+        return function(axes, *arrays, **options)
+
+    return bound
+
+
+def keep(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return the options of these names."""
+    return {k: v for k, v in options.items() if k in names}

@@ -1,0 +1,142 @@
+"""Where the windows of a pooling lie: what max pooling and average pooling share (d2l, section 7.5).
+
+One text serves every number of axes of space; `axes` is 1, 2 or 3. Letters: N images, C channels; i is a window and u a
+tap of it, along all axes of space at once; k taps, stride s, padding p, dilation d. Window i reads i s - p + u d.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from d2lref.algorithms import unfold
+from d2lref.arrays import namespace, overlap_add, pad, per_axis, windows
+from d2lref.spec import Array, Shape
+
+# 1 Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The windows along each axis of space: k taps, stride s, padding p, dilation d; entries of the image, and windows."""
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    size: Shape
+    out: Shape
+
+    @property
+    def span(self) -> Shape:
+        """Entries from the first tap of a window to its last: d (k - 1) + 1."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def overhang(self) -> Shape:
+        """Entries by which the last window reaches beyond image and padding; negative where some padding is not read."""
+        along = zip(self.out, self.stride, self.span, self.size, self.padding, strict=True)
+        return tuple((o - 1) * s + span - n - 2 * p for o, s, span, n, p in along)
+
+    def starts(self, axis: int) -> range:
+        """Return where the windows begin along an axis: i s - p."""
+        p, s = self.padding[axis], self.stride[axis]
+        return range(-p, self.out[axis] * s - p, s)
+
+
+def grid(
+    kind: str,
+    axes: int,
+    x: Shape,
+    *,
+    kernel_size: int | Shape,
+    stride: int | Shape | None = None,
+    padding: int | Shape = 0,
+    dilation: int | Shape = 1,
+    ceil_mode: bool = False,
+) -> Grid:
+    """Return the windows of a pooling of x (N, C, *size); `kind` is "max" or "avg". Raises ValueError."""
+    name = f"{kind}_pool{axes}d"
+    if len(x) != axes + 2:
+        raise ValueError(f"{name}: x {tuple(x)} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space")
+    k = _per_axis(name, "kernel_size", kernel_size, axes, 1)
+    s = k if stride is None else _per_axis(name, "stride", stride, axes, 1)
+    p = _per_axis(name, "padding", padding, axes, 0)
+    d = _per_axis(name, "dilation", dilation, axes, 1)
+    if any(2 * a > b for a, b in zip(p, k, strict=True)):
+        most = tuple(a // 2 for a in k)
+        raise ValueError(f"{name}: padding={padding!r} is more than half of kernel_size={kernel_size!r}; up to {most} would fit")
+    size = tuple(x[2:])
+    out = tuple(map(_count, size, k, s, p, d, (ceil_mode,) * axes))
+    found = Grid(k, s, p, d, size, out)
+    if min(out) < 1:
+        padded = tuple(n + 2 * a for n, a in zip(size, p, strict=True))
+        raise ValueError(f"{name}: a window spans {found.span}, but x {tuple(x)} with its padding has {padded}")
+    return found
+
+
+def _count(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:  # noqa: FBT001 - mapped over the axes
+    """floor((n + 2 p - d (k - 1) - 1) / s) + 1, or the ceiling less a window that would begin in the padding behind."""
+    room = n + 2 * p - d * (k - 1) - 1
+    if not ceil_mode:
+        return room // s + 1
+    out = -(-room // s) + 1
+    return out - 1 if (out - 1) * s >= n + p else out
+
+
+def _per_axis(name: str, option: str, value: Any, axes: int, low: int) -> Shape:
+    """Return one integer per axis: an int counts for all of them."""
+    values = per_axis(value, axes) if isinstance(value, int | tuple | list) else ()
+    if len(values) != axes or not all(isinstance(v, int) and v >= low for v in values):
+        raise ValueError(f"{name}: {option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis")
+    return values
+
+
+# 2 Reading the windows, and writing them back
+
+
+def cuts(g: Grid) -> Iterator[tuple[slice, ...]]:
+    """Yield for each window, the last axis fastest, the part of the image that it reads: one slice per axis."""
+    return product(*(_cuts(g, axis) for axis in range(len(g.size))))
+
+
+def _cuts(g: Grid, axis: int) -> list[slice]:
+    n, d, span = g.size[axis], g.dilation[axis], g.span[axis]
+    # start % d is the first of the taps start, start + d, ... that is not in front of the image
+    return [slice(a if a >= 0 else a % d, max(min(a + span, n), 0), d) for a in g.starts(axis)]
+
+
+def padded(g: Grid, x: Array, fill: float) -> Array:
+    """Return x with `fill` around it, as far as the windows reach."""
+    behind = (max(p + over, 0) for p, over in zip(g.padding, g.overhang, strict=True))
+    return pad(x, tuple(zip(g.padding, behind, strict=True)), fill)
+
+
+def shifted(g: Grid, x: Array, fill: float) -> list[Array]:
+    """Return for each tap of the window the entries that it meets, (N, C, *out): shifted images."""
+    return unfold.taps(padded(g, x, fill), g.kernel, g.stride, g.dilation)
+
+
+def gathered(g: Grid, x: Array, fill: float) -> Array:
+    """Return the windows, (N, C, *out, *k)."""
+    return windows(padded(g, x, fill), g.kernel, g.stride, g.dilation)
+
+
+def one_axis_at_a_time(g: Grid, x: Array, fill: float, reduce: Callable[[Array], Array]) -> Array:
+    """Return the windows reduced along the last axis of space, then along the one before it, and so on.
+
+    reduce(windows of one axis, (..., out, k)) -> (..., out).
+    """
+    xp, x = namespace(x), padded(g, x, fill)
+    for k, s, d in zip(reversed(g.kernel), reversed(g.stride), reversed(g.dilation), strict=True):
+        x = reduce(windows(x, (k,), (s,), (d,)))
+        x = xp.permute_dims(x, (0, 1, x.ndim - 1, *range(2, x.ndim - 1)))  # the axis that is done goes to the front
+    return x
+
+
+def scattered(g: Grid, patches: Array) -> Array:
+    """Return the adjoint of `gathered`: (N, C, *out, *k) added back where it was read, (N, C, *size)."""
+    behind = (max(p + over, 0) for p, over in zip(g.padding, g.overhang, strict=True))
+    whole = tuple(n + p + b for n, p, b in zip(g.size, g.padding, behind, strict=True))
+    total = overlap_add(patches, whole, g.stride, g.dilation)
+    return total[(..., *(slice(p, p + n) for p, n in zip(g.padding, g.size, strict=True)))]

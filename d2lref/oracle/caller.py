@@ -1,0 +1,186 @@
+"""The boundary: how an implementation is called, and what comes back turned into pairs of answer and bound."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from d2lref.oracle.implementation import Implementation, lay_out
+from d2lref.oracle.values import HOST_DTYPE, on_grid
+from d2lref.rounding import Pair, Precision, outward
+from d2lref.spec import Array, Op, Rejection
+
+
+class WrongAnswer(Exception):
+    """An answer that cannot be compared: wrong count, shape or type. The text says which."""
+
+
+class OffGrid(Exception):
+    """A law handed over a value that the storage dtype cannot hold: a mistake of the law, not of the implementation."""
+
+
+class Raised(Exception):
+    """The implementation raised on valid input; the cause is chained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that a law made: "forward" or "vjp", the arrays (float64), the cotangent, the options passed, and the answers."""
+
+    kind: str
+    arrays: tuple[Array, ...]
+    options: Mapping[str, Any]
+    answers: tuple[Any, ...]
+    cotangent: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`f` of the laws: calls the implementation, checks shapes, and adds the op's own bound to every answer."""
+
+    op: Op
+    implementation: Implementation
+    precision: Precision
+    layout: str = ""
+    left_out: frozenset[str] = frozenset()
+    calls: list[Call] | None = field(default=None)
+
+    def __call__(self, *arrays: Array, **options: Any) -> Any:
+        """Return the answer as a Pair (a tuple of Pair or None for several outputs).
+
+        Raises WrongAnswer for a wrong count or shape, Raised when the implementation raises.
+        """
+        _, answers, _ = self.raw(*arrays, **options)
+        values = self._values(answers, self.op.shape(*map(_shape, arrays), **options), "answer")
+        bounds = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
+        pairs = _pairs(values, bounds if len(values) > 1 else (bounds,))
+        self._record("forward", arrays, options, values)
+        return pairs[0] if len(pairs) == 1 else pairs
+
+    def vjp(self, gy: Any, *arrays: Array, **options: Any) -> tuple[Pair | None, ...]:
+        """Return the gradients as Pairs, None for arrays that are absent or not differentiable."""
+        if self.implementation.vjp is None:
+            message = "no vjp was given"
+            raise WrongAnswer(message)
+        stored = self.stored(*arrays)
+        cotangent = tuple(self.stored(*gy)) if isinstance(gy, tuple) else self.stored(gy)[0]
+        try:
+            answers = self.implementation.vjp(cotangent, *trimmed(stored), **self._keywords(options))
+        except Exception as error:
+            raise Raised(str(error)) from error
+        wanted = tuple(
+            _shape(a) if a is not None and o.differentiable else None for a, o in zip(arrays, self.op.operands, strict=True)
+        )
+        values = self._values(_aligned(answers, wanted), wanted, "gradient")
+        bounds = self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
+        self._record("vjp", arrays, options, values, gy)
+        return _pairs(values, bounds)
+
+    def raw(self, *arrays: Array, **options: Any) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
+        """Return the inputs as handed over (after the call), the answers as they came back, and copies of the inputs from before."""
+        stored = self.stored(*arrays)
+        before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
+        try:
+            answer = self.implementation.forward(*trimmed(stored), **self._keywords(options))
+        except Exception as error:
+            raise Raised(str(error)) from error
+        return stored, self._outputs(answer, stored), before
+
+    def refuses(self, rejection: Rejection) -> str:
+        """Return "" when the implementation raises on the bad input and leaves it alone, else what it did."""
+        arrays = tuple(None if s is None else np.ones(s) for s in rejection.shapes)
+        stored = self.stored(*arrays)
+        try:
+            self.implementation.forward(*trimmed(stored), **rejection.options)
+        except Exception:  # noqa: BLE001 - any exception refuses
+            back = self.implementation.library.back
+            changed = any(a is not None and not (np.asarray(back(a)) == 1).all() for a in stored)
+            return "refused, but its input was changed" if changed else ""
+        return f"accepted {rejection.says}: {_call_text(self.op, rejection)}"
+
+    def with_layout(self, layout: str) -> "Caller":
+        """Return the same caller handing over arrays in another memory order."""
+        return replace(self, layout=layout)
+
+    def leaving_out(self, names: frozenset[str]) -> "Caller":
+        """Return the same caller that does not pass these options where they have their defaults."""
+        return replace(self, left_out=names)
+
+    def stored(self, *arrays: Array) -> list[Any]:
+        """Return fresh arrays of the storage dtype in the implementation's library. Raises OffGrid when a value does not fit."""
+        return [None if a is None else self._store(a) for a in arrays]
+
+    def _store(self, array: Array) -> Any:
+        if not on_grid(array, self.precision.storage):
+            message = f"a law handed over values that are not on the {self.precision.storage} grid"
+            raise OffGrid(message)
+        array = np.array(array, dtype=HOST_DTYPE[self.precision.storage], order="C")
+        return self.implementation.library.to(lay_out(array, self.layout) if self.layout else array, self.precision.storage)
+
+    def _keywords(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return self.implementation.keywords(self.op, options, self.left_out)
+
+    def _outputs(self, answer: Any, stored: list[Any]) -> tuple[Any, ...]:
+        """Return one answer per output; a bare array of an op with state means that the state was updated in place."""
+        wanted = len(self.op.outputs)
+        if wanted == 1:
+            return (answer[0] if isinstance(answer, tuple) and len(answer) == 1 else answer,)
+        if isinstance(answer, tuple | list):
+            return tuple(answer)
+        return (answer, *(a for a, o in zip(stored, self.op.operands, strict=True) if o.state))
+
+    def _values(self, answers: tuple[Any, ...], shapes: tuple[Any, ...], role: str) -> tuple[Any, ...]:
+        """Return the answers as new float64 NumPy arrays of the shapes wanted, None where None is wanted."""
+        if len(answers) != len(shapes):
+            message = f"{len(answers)} {role}s came back, expected {len(shapes)}"
+            raise WrongAnswer(message)
+        return tuple(None if s is None else self._value(a, s, role) for a, s in zip(answers, shapes, strict=True))
+
+    def _value(self, answer: Any, shape: tuple[int, ...], role: str) -> np.ndarray:
+        try:
+            value = np.array(self.implementation.library.back(answer), dtype=np.float64)
+        except Exception as error:
+            message = f"the {role} is {type(answer).__name__}, expected an array of shape {shape}"
+            raise WrongAnswer(message) from error
+        if value.shape != tuple(shape):
+            message = f"the {role} has shape {value.shape}, expected {tuple(shape)}"
+            raise WrongAnswer(message)
+        return value
+
+    def _record(self, kind: str, arrays: tuple[Array, ...], options: Mapping[str, Any], answers: tuple[Any, ...], gy: Any = None) -> None:
+        if self.calls is not None:
+            self.calls.append(Call(kind, arrays, self._keywords(options), answers, gy))
+
+
+def trimmed(arrays: list[Any]) -> list[Any]:
+    """Return the arrays without absent ones at the end: None is passed only when a later array is present."""
+    last = max((i for i, a in enumerate(arrays) if a is not None), default=-1)
+    return arrays[: last + 1]
+
+
+def _shape(array: Array | None) -> tuple[int, ...] | None:
+    return None if array is None else tuple(array.shape)
+
+
+def _aligned(answers: Any, wanted: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return gradients aligned with the operands: a bare array is the only one wanted, and absent ones at the end may be left out."""
+    if not isinstance(answers, tuple | list):
+        if sum(w is not None for w in wanted) != 1:
+            message = f"one gradient came back, expected {sum(w is not None for w in wanted)}"
+            raise WrongAnswer(message)
+        return tuple(answers if w is not None else None for w in wanted)
+    short = len(wanted) - len(answers)
+    return (*answers, *[None] * max(short, 0))
+
+
+def _pairs(values: tuple[Any, ...], bounds: tuple[Any, ...]) -> tuple[Pair | None, ...]:
+    return tuple(
+        None if v is None else Pair(v, np.broadcast_to(outward(b), v.shape)) for v, b in zip(values, bounds, strict=True)
+    )
+
+
+def _call_text(op: Op, rejection: Rejection) -> str:
+    """Return the call in words: names with shapes, and options."""
+    shapes = [f"{o.name} {s}" for o, s in zip(op.operands, rejection.shapes, strict=False) if s is not None]
+    return ", ".join([*shapes, *(f"{k}={v!r}" for k, v in rejection.options.items())])

@@ -1,0 +1,370 @@
+"""A run of `check`: draw cases, hold laws against them, shrink and diagnose what fails, and show that every law could have failed."""
+
+import itertools
+import time
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from d2lref.oracle.caller import Call, Caller, Raised, WrongAnswer
+from d2lref.oracle.common import all_laws, common_mistakes
+from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose
+from d2lref.oracle.finding import Finding, reproduction, wrong_element
+from d2lref.oracle.implementation import Implementation
+from d2lref.oracle.judge import Status, Verdict, hold, outside_band
+from d2lref.oracle.report import LawRecord, Report
+from d2lref.oracle.shrink import Search, guarded, shrink
+from d2lref.oracle.sources import Choices, Drawn, draw_case, gallery, seeded
+from d2lref.oracle.values import fill
+from d2lref.rounding import Precision
+from d2lref.spec import Case, Law, Mistake, Op
+
+SIZES = {"quick": 400, "ci": 8_000, "deep": 160_000}
+"""Cases of each named size. Chosen so that conv2d takes about 1-2 s, 20-30 s and 10 min on one core."""
+STRIKES = 3  # fresh draws that must all leave the statistical band before it counts as a failure
+KEPT = 24  # cases kept for diagnosis and for the vacuity control
+CONTROL_CASES = 400  # cases on which a law may let its control mistakes through before it is called vacuous
+SHRINK_SECONDS = 4.0  # spent on making one finding minimal
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: cases done of total (0 when it is limited by time), and findings so far."""
+
+    subject: str
+    done: int
+    total: int
+    findings: int
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run; `report` holds what was found until then."""
+
+    def __init__(self, report: Report) -> None:
+        """Keep the report."""
+        super().__init__(report.headline())
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a run draws cases: a count, or seconds."""
+
+    count: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, cases: str | int) -> "Budget":
+        """Return the budget for "quick", "ci", "deep", a count, or "60s". Raises ValueError for anything else."""
+        if isinstance(cases, str) and cases in SIZES:
+            return cls(SIZES[cases])
+        if isinstance(cases, int) and not isinstance(cases, bool) and cases > 0:
+            return cls(cases)
+        text = str(cases)
+        if text.isdecimal() and int(text) > 0:
+            return cls(int(text))
+        if text.endswith("s") and text[:-1].replace(".", "", 1).isdecimal() and float(text[:-1]) > 0:
+            return cls(seconds=float(text[:-1]))
+        message = f"cases: {cases!r}, expected one of {', '.join(SIZES)}, a positive count, or seconds such as '60s'"
+        raise ValueError(message)
+
+
+@dataclass(slots=True)
+class Campaign:
+    """The state of one run."""
+
+    op: Op
+    implementation: Implementation
+    precision: Precision
+    name: str
+    budget: Budget
+    seed: int
+    stop_at_first: bool
+    progress: Callable[[Progress], None] | None
+    laws: tuple[Law, ...] = ()
+    records: dict[str, LawRecord] = field(default_factory=dict)
+    failures: dict[str, tuple[Drawn, Verdict]] = field(default_factory=dict)
+    failed_cases: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
+    kept: list[Drawn] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    regimes: Counter[str] = field(default_factory=Counter)
+    options: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Choose the laws that can be asked of this implementation."""
+        every = all_laws(self.op)
+        absent = [law for law in every if law.vjp and self.implementation.vjp is None]
+        without = {"any memory order gives the same answer"} if not self.implementation.layouts else set()
+        self.records = {law.says: LawRecord(law.says) for law in every}
+        for law in absent:
+            self.records[law.says].status = Status.ABSENT
+        self.laws = tuple(law for law in every if law not in absent and law.says not in without)
+
+    # Drawing
+
+    def drawn(self) -> Iterator[Drawn]:
+        """Yield supported cases until the budget ends: the gallery, then seeded ones, the last tenth climbed by Hypothesis."""
+        count = 0
+        for drawn in gallery(self.op, self.seed, self.precision.storage):
+            if self.implementation.supported(self.op, drawn.form) and not self._over(count):
+                count += 1
+                yield drawn
+        for number in itertools.count():
+            if self._over(count) or number > 200 * (count + 50):
+                return
+            drawn = self._seeded(number)
+            if drawn is not None:
+                count += 1
+                yield drawn
+
+    def _over(self, count: int) -> bool:
+        if self.budget.seconds is not None:
+            return time.monotonic() - self.started > self.budget.seconds
+        return count >= (self.budget.count or 0) - self._climbs()
+
+    def _climbs(self) -> int:
+        """Return how many cases of the budget Hypothesis draws."""
+        return min((self.budget.count or 0) // 10, 2000)
+
+    def _seeded(self, number: int) -> Drawn | None:
+        """Return the case of a seed, None when its form is not supported."""
+        seed = zlib.crc32(f"{self.op.name} {self.seed} {number}".encode())
+        choices = seeded(seed)
+        regime = choices.choice(*self.op.regimes)
+        before = len(choices.record)
+        form = self.op.cases(choices)
+        if not self.implementation.supported(self.op, form):
+            self.counts["unsupported"] += 1
+            return None
+        case = fill(self.op, form, regime, seed, self.precision.storage)
+        return Drawn(case, form, regime, seed, tuple(choices.record[before:]))
+
+    def climb(self) -> None:
+        """Let Hypothesis draw cases towards larger ratios."""
+        wanted = self._climbs()
+        if not wanted or (self.stop_at_first and self.failures):
+            return
+        from d2lref.oracle.climbing import climb
+
+        climb(self._climbed, wanted, self.seed)
+
+    def _climbed(self, choices: Choices, seed: int) -> float | None:
+        """Judge the case that Hypothesis drew; return the ratio to climb on, None when the case is not supported."""
+        drawn = draw_case(self.op, choices, seed, self.precision.storage)
+        if not self.implementation.supported(self.op, drawn.form):
+            return None
+        return self.judge(drawn)
+
+    # Judging
+
+    def judge(self, drawn: Drawn) -> float:
+        """Hold the definition law and two more, in turn, against the case; return the definition law's ratio."""
+        number = self.counts["cases"]
+        self.counts["cases"] += 1
+        self.regimes[drawn.regime] += 1
+        for name, value in drawn.form.options.items():
+            self.options[name][_class_of(value, self.op.options[name])] += 1
+        if len(self.kept) < KEPT or number % 97 == 0:
+            self.kept = [*self.kept[-2 * KEPT :], drawn]
+        others = self.laws[1:]
+        turn = [self.laws[0], others[number % len(others)], others[(number * 2 + 1) % len(others)]]
+        ratios = [self._hold(law, drawn) for law in {law.says: law for law in turn}.values()]
+        if self.progress and number % 20 == 0:
+            self.progress(Progress(self.name, number, self.budget.count or 0, len(self.failures)))
+        return ratios[0]
+
+    def _hold(self, law: Law, drawn: Drawn) -> float:
+        if not law.when(drawn.case) or len(self.failed_cases[law.says]) >= KEPT:
+            return 0.0
+        verdict = self._verdict(law, drawn.case)
+        if verdict.status is Status.SUSPECT:
+            verdict = self._strike(law, drawn, verdict)
+        self._count(law, drawn, verdict)
+        return verdict.ratio
+
+    def _verdict(self, law: Law, case: Case) -> Verdict:
+        f = self.caller()
+        verdict = hold(law, f, case)
+        return outside_band(verdict, f, case) if law is self.laws[0] else verdict
+
+    def _strike(self, law: Law, drawn: Drawn, verdict: Verdict) -> Verdict:
+        """Return FAIL when fresh values of the same form leave the band as well, each time; else the SUSPECT verdict."""
+        for turn in range(1, STRIKES):
+            again = fill(self.op, drawn.form, drawn.regime, drawn.seed + turn, self.precision.storage)
+            if self._verdict(law, again).status not in {Status.SUSPECT, Status.FAIL}:
+                return verdict
+        return replace(verdict, status=Status.FAIL)
+
+    def _count(self, law: Law, drawn: Drawn, verdict: Verdict) -> None:
+        record = self.records[law.says]
+        record.executed += 1
+        self.counts["executed"] += 1
+        if verdict.bad:
+            record.failed += 1
+            self.failed_cases[law.says].append(drawn.case)
+            self.failures.setdefault(law.says, (drawn, verdict))
+            return
+        record.undecidable += verdict.status is Status.UNDECIDABLE
+        record.suspect += verdict.status is Status.SUSPECT
+        record.exact += verdict.bound == 0
+        record.worst = max(record.worst, verdict.ratio)
+
+    def caller(self, calls: list[Call] | None = None) -> Caller:
+        """Return `f` for the laws."""
+        return Caller(self.op, self.implementation, self.precision, calls=calls)
+
+    # What failed
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return one minimal, diagnosed finding for every law that failed; the same exception is told once."""
+        told: dict[str, Finding] = {}
+        with np.errstate(all="ignore"):
+            for law in self.laws:
+                if law.says in self.failures and self._news(self.failures[law.says][1], told):
+                    told[law.says] = self._finding(law)
+        return tuple(told.values())
+
+    def _news(self, verdict: Verdict, told: dict[str, Finding]) -> bool:
+        """Return whether a failure is not an exception that a finding shows already."""
+        same = (f.verdict.status is Status.ERROR and f.verdict.note == verdict.note for f in told.values())
+        return verdict.status is not Status.ERROR or not any(same)
+
+    def _finding(self, law: Law) -> Finding:
+        drawn, verdict = self.failures[law.says]
+        fails = guarded(lambda case: hold(law, self.caller(), case), law.when)
+        search = Search(
+            self.op,
+            self.precision.storage,
+            fails,
+            lambda form: self.implementation.supported(self.op, form),
+            time.monotonic() + SHRINK_SECONDS,
+        )
+        minimal = drawn.case if fails(drawn.case) is None else shrink(drawn, search)
+        verdict = fails(minimal) or verdict
+        around = [*self.failed_cases[law.says], *(d.case for d in self.kept), *self._normal_cases()]
+        raised = verdict.status is Status.ERROR
+        diagnosis = Diagnosis() if raised else diagnose(law, self.caller(), minimal, around, fails)
+        calls = self._calls(law, minimal)
+        worst = wrong_element(self.caller(), calls)
+        element, call = worst or (None, None)
+        text = reproduction(self.caller(), law.says, call or (calls[0] if calls else None), element, verdict)
+        return Finding(
+            self.op.name,
+            self.implementation.name,
+            law.says,
+            self.name,
+            verdict,
+            minimal,
+            element,
+            diagnosis,
+            tuple(f"{c.kind}({', '.join(f'{k}={v!r}' for k, v in c.options.items())})" for c in calls),
+            text,
+            tuple(o.name for o in self.op.operands),
+            self.records[law.says].failed,
+        )
+
+    def _normal_cases(self) -> list[Case]:
+        """Return cases with normal values, whose errors tell one precision from another."""
+        if "normal" not in self.op.regimes:
+            return []
+        forms = (self._seeded(n) for n in range(KEPT))
+        return [fill(self.op, d.form, "normal", d.seed, self.precision.storage) for d in forms if d is not None]
+
+    def _calls(self, law: Law, case: Case) -> list[Call]:
+        calls: list[Call] = []
+        hold(law, self.caller(calls), case)
+        if not calls:
+            f = self.caller(calls)
+            try:
+                f(*case.arrays, **case.options)
+            except (Raised, WrongAnswer):
+                calls.append(Call("forward", case.arrays, case.options, tuple(None for _ in self.op.outputs)))
+        return calls
+
+    # Could it have failed?
+
+    def vacuous(self) -> set[str]:
+        """Return the laws that were executed and let all their control mistakes through."""
+        mistakes = (*self.op.mistakes, *common_mistakes(self.op))
+        return {law.says for law in self.laws if self._idle(law, mistakes)}
+
+    def _idle(self, law: Law, mistakes: tuple[Mistake, ...]) -> bool:
+        record = self.records[law.says]
+        if not record.executed or record.failed:
+            return False
+        controls = [m for m in mistakes if law.says in m.caught_by or (law.definition and (m.vjp if law.vjp else m.forward))]
+        for drawn in self._controls(law):
+            if any(self._caught(law, m, drawn.case) for m in controls):
+                return False
+        return True
+
+    def _controls(self, law: Law) -> Iterator[Drawn]:
+        kept = [d for d in self.kept if law.when(d.case)]
+        fresh = (self._seeded(n) for n in range(CONTROL_CASES))
+        yield from kept[:KEPT]
+        yield from (d for d in fresh if d is not None and law.when(d.case))
+
+    def _caught(self, law: Law, mistake: Mistake, case: Case) -> bool:
+        return hold(law, caller_of(self.op, mistake, self.precision), case).bad
+
+    # The outcome
+
+    def report(self, *, interrupted: bool = False) -> Report:
+        """Return what was found; vacuous laws are looked for unless the run was interrupted."""
+        findings = () if interrupted else self.findings()
+        idle = set() if interrupted else self.vacuous()
+        for record in self.records.values():
+            record.status = _status(record, idle)
+        counts = {"cases": 0, "executed": 0, "unsupported": 0, **self.counts}
+        counts["vacuous"] = len(idle)
+        return Report(
+            self.op.name,
+            self.implementation.name,
+            self.name,
+            self.seed,
+            str(self.budget.count or f"{self.budget.seconds}s"),
+            tuple(self.records.values()),
+            findings,
+            counts,
+            {"regime": dict(self.regimes), **{k: dict(v) for k, v in self.options.items()}},
+            time.monotonic() - self.started,
+            interrupted,
+        )
+
+
+def _status(record: LawRecord, idle: set[str]) -> Status:
+    """Return the status of a law in a run."""
+    if not record.executed:
+        return record.status
+    if record.failed:
+        return Status.FAIL
+    if record.law in idle:
+        return Status.VACUOUS
+    if record.undecidable > record.executed / 2:
+        return Status.UNDECIDABLE
+    return Status.SUSPECT if record.suspect else Status.PASS
+
+
+def _class_of(value: Any, default: Any) -> str:
+    """Return the class of an option's value for the coverage: itself when short, "per axis" for a tuple."""
+    if isinstance(value, tuple):
+        return "per axis" if len(set(value)) > 1 else "tuple"
+    return f"{value} (default)" if value == default else str(value)
+
+
+def run(campaign: Campaign) -> Report:
+    """Return the report of a campaign. Raises Interrupted, with what was found, on Ctrl-C."""
+    try:
+        for drawn in campaign.drawn():
+            campaign.judge(drawn)
+            if campaign.stop_at_first and campaign.failures:
+                break
+        campaign.climb()
+        return campaign.report()
+    except KeyboardInterrupt:
+        raise Interrupted(campaign.report(interrupted=True)) from None

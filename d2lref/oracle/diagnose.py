@@ -1,0 +1,215 @@
+"""Which bug it is: the mistake whose answers these are, the precision the error is consistent with, the options it depends on."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from d2lref.oracle.caller import Caller, Raised, WrongAnswer
+from d2lref.oracle.common import common_mistakes
+from d2lref.oracle.implementation import Implementation, as_form
+from d2lref.oracle.values import fill
+from d2lref.rounding import FORMATS, PRESETS, ROUNDING_RMS, Pair, Precision, round_to
+from d2lref.spec import REQUIRED, Array, Case, Form, Law, Mistake, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a failure looks like. mistake: the known mistake with the same answers, and whom it cites. precision: the arithmetic that
+    explains the error. depends_on: (option, value, the default with which it passes).
+    """
+
+    mistake: str = ""
+    cites: str = ""
+    precision: str = ""
+    depends_on: tuple[tuple[str, Any, Any], ...] = ()
+
+    def __str__(self) -> str:
+        """Return the diagnosis in a few sentences."""
+        parts = [f"matches the mistake: {self.mistake} ({self.cites})"] if self.mistake else []
+        parts += [f"consistent with: {self.precision}"] if self.precision else []
+        parts += [f"depends on {name}={value!r} (passes with {default!r})" for name, value, default in self.depends_on]
+        return "; ".join(parts) or "no known mistake gives these answers"
+
+
+Answers = tuple[Pair | None, ...]
+Ask = Callable[[Caller, Case], Answers]
+
+
+def diagnose(law: Law, f: Caller, minimal: Case, cases: Iterable[Case], fails: Callable[[Case], Any]) -> Diagnosis:
+    """Return what the failure of `law` on `minimal` looks like, judged by the answers on it and on other `cases`."""
+    ask = _gradients if law.vjp else _forward
+    seen = _observed(f, ask, [minimal, *cases])
+    mistake = nearest_mistake(f.op, ask, seen, f.precision) if seen else None
+    found = "" if mistake or not seen else precision_hypothesis(f, ask, seen)
+    depends = options_it_depends_on(f, minimal, fails)
+    return Diagnosis(mistake.says if mistake else "", mistake.cites if mistake else "", found, depends)
+
+
+def _forward(f: Caller, case: Case) -> Answers:
+    answer = f(*case.arrays, **case.options)
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _gradients(f: Caller, case: Case) -> Answers:
+    sent = case.cotangents if len(f.op.outputs) > 1 else case.cotangents[0]
+    return f.vjp(sent, *case.arrays, **case.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A case, what the implementation answered, and the right answers."""
+
+    case: Case
+    answers: Answers
+    exact: Answers
+
+    @property
+    def wrong(self) -> bool:
+        """Return whether the answers leave the bound."""
+        return not _close(self.answers, self.exact)
+
+
+def _observed(f: Caller, ask: Ask, cases: Iterable[Case]) -> list[Seen]:
+    right = Caller(f.op, Implementation("definition", f.op.definition, f.op.vjp), PRESETS["float64"])
+    seen = []
+    for case in cases:
+        try:
+            seen.append(Seen(case, ask(f, case), ask(right, case)))
+        except (Raised, WrongAnswer):
+            continue
+    return seen if any(s.wrong for s in seen) else []
+
+
+def _close(left: Answers, right: Answers) -> bool:
+    """Return whether all answers agree within the sum of their bounds."""
+    for a, b in zip(left, right, strict=True):
+        if a is None or b is None:
+            continue
+        with np.errstate(invalid="ignore"):
+            near = (np.abs(a.value - b.value) <= a.error + b.error) | (a.value == b.value) | (np.isnan(a.value) & np.isnan(b.value))
+        if not near.all():
+            return False
+    return True
+
+
+def nearest_mistake(op: Op, ask: Ask, seen: list[Seen], p: Precision) -> Mistake | None:
+    """Return the mistake (the op's own or a generic one) that gives the implementation's answers on every case; with several, the one that is right least often."""
+    best, most = None, 0
+    for mistake in (*op.mistakes, *common_mistakes(op)):
+        if (mistake.vjp if ask is _gradients else mistake.forward) is None:
+            continue
+        wrong = _matches(caller_of(op, mistake, replace(PRESETS["float64"], algorithm=p.algorithm)), ask, seen)
+        if wrong > most:
+            best, most = mistake, wrong
+    return best
+
+
+def caller_of(op: Op, mistake: Mistake, p: Precision) -> Caller:
+    """Return a caller of a mistake, with the definition and its vjp where the mistake is right."""
+    forward, vjp = mistake.forward or op.definition, mistake.vjp or op.vjp
+    return Caller(op, Implementation(mistake.says, forward, vjp), p)
+
+
+def _matches(wrong: Caller, ask: Ask, seen: list[Seen]) -> int:
+    """Return on how many cases the mistake explains a wrong answer; 0 when it contradicts any answer."""
+    explained = 0
+    for s in seen:
+        try:
+            answers = ask(wrong, s.case)
+        except (Raised, WrongAnswer):
+            return 0
+        if not _close(s.answers, answers):
+            return 0
+        explained += s.wrong
+    return explained
+
+
+def precision_hypothesis(f: Caller, ask: Ask, seen: list[Seen]) -> str:
+    """Return the narrower arithmetic whose answers these are: rounded operands, a narrow store, or a narrow accumulator."""
+    narrow = [n for n, form in FORMATS.items() if form.p < f.precision.stored.p]
+    for name in sorted(narrow, key=lambda n: -FORMATS[n].p - (n == "float16") / 2):
+        if _explains(seen, lambda s, name=name: _rounded_operands(f.op, ask, s.case, name)):
+            return f"{name} operands, {f.precision.accumulator.name} accumulation"
+    for name in narrow:
+        if _explains(seen, lambda s, name=name: tuple(_stored(a, name) for a in s.exact)):
+            return f"answers stored in {name}"
+    return _narrow_accumulator(f, ask, seen)
+
+
+def _explains(seen: list[Seen], predicted: Callable[[Seen], Answers]) -> bool:
+    with np.errstate(all="ignore"):
+        return all(_close(s.answers, predicted(s)) for s in seen)
+
+
+def _stored(pair: Pair | None, name: str) -> Pair | None:
+    return None if pair is None else Pair(round_to(pair.value, name), pair.error)
+
+
+def _rounded_operands(op: Op, ask: Ask, case: Case, name: str) -> Answers:
+    right = Caller(op, Implementation("definition", op.definition, op.vjp), PRESETS["float64"])
+    arrays = tuple(
+        a if a is None or not (o.linear or not o.optional) else round_to(a, name) for a, o in zip(case.arrays, op.operands, strict=True)
+    )
+    cotangents = tuple(None if c is None else round_to(c, name) for c in case.cotangents)
+    return ask(right, replace(case, arrays=arrays, cotangents=cotangents))
+
+
+def _narrow_accumulator(f: Caller, ask: Ask, seen: list[Seen]) -> str:
+    """Return the accumulator whose bound all errors keep and whose predicted rms is nearest to theirs, in the logarithm."""
+    del ask
+    best, distance = "", math.log(4)
+    seen = [s for s in seen if s.case.regime not in {"subnormal", "wide_range"}]  # there the narrow format's range decides, not its digits
+    for name in ("float16", "bfloat16", "float32"):
+        if FORMATS[name].p >= f.precision.accumulator.p:
+            continue
+        claim = replace(f.precision, accumulate=name)
+        ratio = _rms_ratio(f.op, claim, seen)
+        if ratio and abs(math.log(ratio)) < distance and all(_within(f.op, claim, s) for s in seen):
+            best, distance = f"{name} accumulation (rms of the error {ratio:.2f} times what it predicts)", abs(math.log(ratio))
+    return best
+
+
+def _within(op: Op, claim: Precision, s: Seen) -> bool:
+    if len(op.outputs) > 1 or s.answers[0] is None or s.exact[0] is None:
+        return False
+    with np.errstate(all="ignore"):
+        wide = replace(claim, operands=claim.accumulate if claim.accumulate != "float32" else None)
+        bound = op.bound(s.exact[0].value, wide, *s.case.arrays, **s.case.options)
+        error = np.abs(s.answers[0].value - s.exact[0].value)
+    return bool((np.isinf(bound) | (error <= bound)).all())
+
+
+def _rms_ratio(op: Op, claim: Precision, seen: list[Seen]) -> float:
+    """Return rms(error) / rms(predicted) over the normal cases, 0 when there are none: the prediction is the spread times ROUNDING_RMS."""
+    errors, spreads = 0.0, 0.0
+    for s in seen:
+        if op.spread is None or s.case.regime != "normal" or len(op.outputs) > 1 or s.answers[0] is None or s.exact[0] is None:
+            continue
+        with np.errstate(all="ignore"):
+            errors += float(np.sum(np.square(s.answers[0].value - s.exact[0].value)))
+            spreads += float(np.sum(np.square(op.spread(s.exact[0].value, claim, *s.case.arrays, **s.case.options))))
+    return math.sqrt(errors / spreads) / ROUNDING_RMS if spreads and math.isfinite(errors) and errors else 0.0
+
+
+def options_it_depends_on(f: Caller, minimal: Case, fails: Callable[[Case], Any]) -> tuple[tuple[str, Any, Any], ...]:
+    """Return the options of the minimal case that must keep their value for it to fail: with the default, the same form passes."""
+    depends = []
+    for name, value in minimal.options.items():
+        default = f.op.options[name]
+        if default is REQUIRED or value == default:
+            continue
+        form = Form(as_form(minimal).shapes, {**minimal.options, name: default})
+        try:
+            regime = minimal.regime if minimal.regime != "given" else f.op.regimes[0]
+            trials = [replace(minimal, options=form.options, cotangents=fill(f.op, form, regime, s, f.precision.storage).cotangents) for s in range(3)]
+            trials += [fill(f.op, form, regime, s, f.precision.storage) for s in range(3)]
+        except ValueError:
+            continue
+        if not any(fails(t) for t in trials):
+            depends.append((name, value, default))
+    return tuple(depends)
+
+

@@ -1,0 +1,247 @@
+"""A finding: the minimal case, one wrong number with its sum written out, the excess over the bound, a diagnosis, and code that shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from d2lref.oracle.caller import Call, Caller, trimmed
+from d2lref.oracle.diagnose import Diagnosis
+from d2lref.oracle.implementation import Implementation
+from d2lref.oracle.judge import Status, Tier, Verdict
+from d2lref.rounding import outward
+from d2lref.spec import Array, Case, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One wrong number of one call: which output (or gradient), where, what came and what the definition says within its bound."""
+
+    role: str
+    index: tuple[int, ...]
+    found: float
+    expected: float
+    bound: float
+    written_out: str = ""
+
+    @property
+    def place(self) -> str:
+        """Return the name with its index: y[0, 1]."""
+        return f"{self.role}[{', '.join(map(str, self.index))}]" if self.index else self.role
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken law on its minimal case. excess: difference over bound. calls: what the law asked of the implementation."""
+
+    subject: str
+    implementation: str
+    law: str
+    precision: str
+    verdict: Verdict
+    case: Case
+    element: Element | None
+    diagnosis: Diagnosis
+    calls: tuple[str, ...]
+    reproduction: str
+    operands: tuple[str, ...]
+    cases_failed: int = 1
+
+    @property
+    def excess(self) -> float:
+        """Return how many times the bound the difference is."""
+        return self.verdict.ratio
+
+    def __str__(self) -> str:
+        """Return the finding for a terminal."""
+        lines = [f"{self.verdict.status.upper()} {self.subject}: {self.law}", f"  implementation  {self.implementation}, claimed {self.precision}"]
+        lines.append(f"  minimal case    {self._arrays_text()}")
+        lines += [f"  options         {_options_text(self.case.options)}"] if self.case.options else []
+        if self.element is not None:
+            e = self.element
+            lines.append(f"  wrong element   {e.place} = {e.found:.9g}, expected {e.expected:.9g} within {e.bound:.3g}")
+            lines += [f"  written out     {e.written_out}"] if e.written_out else []
+        if self.verdict.note:
+            lines.append(f"  note            {self.verdict.note}")
+        elif self.element is None:
+            v = self.verdict
+            lines.append(f"  the two sides   at {v.index}: {v.left:.9g} and {v.right:.9g}, allowed difference {v.bound:.3g}")
+        if self.verdict.status is not Status.ERROR:
+            lines.append(f"  excess          {self._excess_text()}")
+            lines.append(f"  diagnosis       {self.diagnosis}")
+        return "\n".join(lines)
+
+    def _excess_text(self) -> str:
+        if self.verdict.tier is Tier.EXACT:
+            return "the answer must be exact here (bound 0)"
+        return f"{self.excess:.3g} times the {self.verdict.tier} bound"
+
+    def _arrays_text(self) -> str:
+        parts = []
+        for name, array in zip(self.operands, self.case.arrays, strict=True):
+            if array is not None:
+                values = np.array2string(array, separator=", ", threshold=20).replace("\n", " ")
+                parts.append(f"{name} {array.shape} = {' '.join(values.split())}")
+        return "; ".join(parts)
+
+
+def _options_text(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in options.items())
+
+
+def wrong_element(f: Caller, calls: list[Call]) -> tuple[Element, Call] | None:
+    """Return the worst element of the first call whose answers leave the definition's bound, and that call; None when all are right."""
+    for call in calls:
+        exact, bounds, roles = _right(f, call)
+        for role, found, value, bound in zip(roles, call.answers, exact, bounds, strict=True):
+            if found is None or not found.size:
+                continue
+            index, ratio = _worst(found, value, bound)
+            if ratio > 1:
+                expected, allowed = float(value[index]), float(bound[index])
+                text = written_out(f.op, call, role, index)
+                return Element(role, index, float(found[index]), expected, allowed, text), call
+    return None
+
+
+def _worst(found: Array, value: Array, bound: Array) -> tuple[tuple[int, ...], float]:
+    with np.errstate(all="ignore"):
+        ratio = np.abs(found - value) / bound
+    same = (found == value) | (np.isnan(found) & np.isnan(value)) | np.isinf(bound)
+    ratio = np.where(same, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    index = tuple(int(i) for i in np.unravel_index(int(ratio.argmax()), ratio.shape))
+    return index, float(ratio[index])
+
+
+def _right(f: Caller, call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[str, ...]]:
+    """Return the exact answers of a call, their bounds, and what each is called."""
+    op, options = f.op, full_options(f.op, call.options)
+    if call.kind == "vjp":
+        exact = op.vjp(call.cotangent, *call.arrays, **options)
+        bounds = op.vjp_bound(exact, f.precision, call.cotangent, *call.arrays, **options)
+        roles = tuple(f"d{o.name}" for o in op.operands)
+    else:
+        value = op.definition(*call.arrays, **options)
+        bound = op.bound(value, f.precision, *call.arrays, **options)
+        exact, bounds = (value, bound) if len(op.outputs) > 1 else ((value,), (bound,))
+        roles = op.outputs
+    wide = tuple(None if v is None else np.broadcast_to(outward(b), np.shape(v)) for v, b in zip(exact, bounds, strict=True))
+    return exact, wide, roles
+
+
+def full_options(op: Op, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every option with its value: the one given, else the default."""
+    return {**op.options, **options}
+
+
+def written_out(op: Op, call: Call, role: str, index: tuple[int, ...]) -> str:
+    """Return the exact value as a sum of products, "1·2 + 3·(-1) = -1"; "" when the op is no such sum there."""
+    pairs = _products(op, call, role, index)
+    if pairs is None or len(pairs) > 40:  # noqa: PLR2004 - more terms than a person reads
+        return ""
+    expected, exact = pairs[-1], sum(a * b for a, b in pairs[:-1])
+    terms = [f"{_number(a)}·{_number(b)}" for a, b in pairs[:-1]]
+    rest = expected[0] - exact
+    if not np.isfinite(rest):
+        return ""
+    if rest:
+        if not op.operands[-1].optional or role != op.outputs[0]:
+            return ""
+        terms.append(f"{_number(rest)} ({op.operands[-1].name})")
+    return f"{' + '.join(terms) or '0 (an empty sum)'} = {expected[0]:.9g}"
+
+
+def _products(op: Op, call: Call, role: str, index: tuple[int, ...]) -> list[tuple[float, float]] | None:
+    """Return the factors of each term, then (exact value, 1): from the op's own derivative, so for whatever is linear in its first array."""
+    options, first = full_options(op, call.options), call.arrays[0]
+    if call.kind == "forward" and role == op.outputs[0] and len(op.outputs) == 1:
+        head = np.zeros(op.shape(*(None if a is None else a.shape for a in call.arrays), **options)[0])
+        head[index] = 1.0
+        weights = op.vjp(head, *call.arrays, **options)[0]
+        value = float(op.definition(*call.arrays, **options)[index])
+        picked = np.nonzero(weights)
+        return [*zip(weights[picked].tolist(), first[picked].tolist(), strict=True), (value, 1.0)]
+    place = next((i for i, o in enumerate(op.operands) if role == f"d{o.name}" and o.linear), None)
+    if call.kind != "vjp" or place is None or len(op.outputs) > 1:
+        return None
+    tail = np.zeros_like(call.arrays[place])
+    tail[index] = 1.0
+    arrays = [None if o.optional and not o.linear else a for a, o in zip(call.arrays, op.operands, strict=True)]
+    arrays[place] = tail
+    column = op.definition(*arrays, **options)
+    value = float(op.vjp(call.cotangent, *call.arrays, **options)[place][index])
+    picked = np.nonzero(column)
+    return [*zip(call.cotangent[picked].tolist(), column[picked].tolist(), strict=True), (value, 1.0)]
+
+
+def _number(value: float) -> str:
+    return f"({value:.9g})" if value < 0 else f"{value:.9g}"
+
+
+# Code that shows it
+
+
+def reproduction(f: Caller, law: str, call: Call | None, element: Element | None, verdict: Verdict) -> str:
+    """Return a Python program without d2lref that calls the implementation on the minimal case and asserts the expected value."""
+    target = f.implementation
+    if call is None:
+        return f"# {f.op.name}: {law}\n# {verdict.note or 'no single call shows it; see the case in this record'}\n"
+    names = [o.name for o in f.op.operands]
+    lines = [f'"""{f.op.name}: {law}."""', "", "import numpy as np", *([target.library.preamble] if target.library.preamble else []), ""]
+    lines += _binding(target, call.kind), ""
+    lines += [_array_line(n, a, f) for n, a in zip(names, call.arrays, strict=True) if a is not None]
+    passed = [n if a is not None else "None" for n, a in zip(names, trimmed(list(call.arrays)), strict=False)]
+    keywords = [f"{k}={v!r}" for k, v in call.options.items()]
+    if call.kind == "vjp":
+        lines += _cotangent_lines(call, f)
+        passed.insert(0, "gy")
+    lines.append(f"answer = {'vjp' if call.kind == 'vjp' else 'implementation'}({', '.join([*passed, *keywords])})")
+    lines += _assertion(f, call, element, verdict)
+    return "\n".join(lines) + "\n"
+
+
+def _binding(target: Implementation, kind: str) -> str:
+    origin = target.vjp_origin if kind == "vjp" else target.origin
+    name = "vjp" if kind == "vjp" else "implementation"
+    return origin or f"{name} = ...  # {target.name}: put your function here"
+
+
+def _array_line(name: str, array: Array, f: Caller) -> str:
+    storage = f.precision.storage
+    host = f"np.{storage}" if storage != "bfloat16" else "np.float32"
+    text = f"np.array({_literal(array)}, dtype={host}).reshape({array.shape})"
+    return f"{name} = {f.implementation.library.to_text.format(text)}"
+
+
+def _literal(array: Array) -> str:
+    """Return the flat list of values; inf and nan under NumPy's names."""
+    values = (repr(v) if np.isfinite(v) else f"np.{v}" for v in np.ravel(array).tolist())
+    return f"[{', '.join(v.replace('np.-inf', '-np.inf') for v in values)}]"
+
+
+def _cotangent_lines(call: Call, f: Caller) -> list[str]:
+    if not isinstance(call.cotangent, tuple):
+        return [_array_line("gy", call.cotangent, f)]
+    lines = [_array_line(f"gy{i}", g, f) for i, g in enumerate(call.cotangent) if g is not None]
+    names = ", ".join(f"gy{i}" if g is not None else "None" for i, g in enumerate(call.cotangent))
+    return [*lines, f"gy = ({names},)"]
+
+
+def _assertion(f: Caller, call: Call, element: Element | None, verdict: Verdict) -> list[str]:
+    if element is None:
+        return [f"print(answer)  # {verdict.note or 'no single call shows it: the law compares several'}"]
+    many = call.kind == "vjp" or len(f.op.outputs) > 1
+    roles = [f"d{o.name}" for o in f.op.operands] if call.kind == "vjp" else list(f.op.outputs)
+    picked = "answer" if not many else f"(answer if isinstance(answer, (tuple, list)) else (answer,))[{roles.index(element.role)}]"
+    home = f.implementation.library.back_text.format(picked)
+    return [
+        f"found = float({home}[{', '.join(map(str, element.index))}])" if element.index else f"found = float({home})",
+        f"expected, bound = {_float(element.expected)}, {_float(element.bound)}",
+        f'print("{element.place}: found", found, "expected", expected, "within", bound)',
+        "assert found == expected or abs(found - expected) <= bound",
+    ]
+
+
+def _float(value: float) -> str:
+    return repr(value) if np.isfinite(value) else f'float("{value}")'

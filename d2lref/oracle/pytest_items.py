@@ -1,0 +1,33 @@
+"""An implementation as pytest items, one per law. Nothing here is loaded unless `conforms` is used."""
+
+import functools
+from collections.abc import Callable
+
+from d2lref.oracle.common import all_laws
+from d2lref.oracle.judge import Status
+from d2lref.oracle.report import Report
+from d2lref.spec import Op
+
+
+def items(op: Op, judged: Callable[[], Report]) -> Callable[..., None]:
+    """Return a test function parametrised by the laws of the op; `judged` runs once, when the first item does.
+
+    An item passes when its law was executed and held, is skipped when the law is absent or nothing drawn was supported, and
+    fails with the finding otherwise.
+    """
+    import pytest
+
+    once = functools.cache(judged)
+
+    @pytest.mark.parametrize("law", [law.says for law in all_laws(op)])
+    def test(law: str) -> None:
+        report = once()
+        record = next(v for v in report.verdicts if v.law == law)
+        if record.status in {Status.ABSENT, Status.UNSUPPORTED}:
+            pytest.skip(f"{op.name}: {law}: {record.status}")
+        if record.status not in {Status.PASS, Status.SUSPECT}:
+            found = next((f for f in report.findings if f.law == law), None)
+            pytest.fail(str(found or f"{op.name}: {law}: {record.status}"), pytrace=False)
+
+    test.__name__ = f"test_{op.name}"
+    return test

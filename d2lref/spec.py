@@ -1,0 +1,184 @@
+"""The vocabulary: what can be known about an operation, as frozen records. Standard library only.
+
+A chapter (a file in `ops/`) fills one `Op`; the oracle reads it and never needs to know which op it is.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+Array = Any  # every library of the Python array API has a class of its own
+Shape = tuple[int, ...]
+REQUIRED: Any = ...  # the default of an option that has none
+
+
+class Draw(Protocol):
+    """A source of choices: Hypothesis, a seeded generator, a replayed record. Everything shrinks towards the first."""
+
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer in [low, high]; shrinks towards `low`."""
+        ...
+
+    def choice(self, *options: Any) -> Any:
+        """Return one of the options; shrinks towards the first."""
+        ...
+
+    def sizes(self, *lows: int) -> Shape:
+        """Return one size per lower bound, usually at most 3 above it; shrinks towards the lower bounds.
+
+        At most one of them lies at or beside a vector, tile or block width instead (7, 8, 9, 15, 16, 17, ... 129),
+        so that the product of the sizes stays small.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A case without its values: shapes of the arrays (None for an absent one) and every option with its value."""
+
+    shapes: tuple[Shape | None, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input: arrays, one cotangent per output, and every option with its value.
+
+    Arrays are float64 NumPy arrays whose values lie on the grid of the storage dtype that is judged, so that
+    a law can select, permute, negate and scale by powers of two without rounding. `regime` names where the values
+    come from and `seed` feeds whatever else a law draws (masks, permutations).
+    """
+
+    arrays: tuple[Array, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cotangents: tuple[Array, ...] = ()
+    regime: str = "given"
+    seed: int = 0
+
+
+class Claim(NamedTuple):
+    """`left` and `right` agree within `bound`, element by element; bound 0 means equal (0 and -0 are; so are two NaN).
+
+    note: what a reader should know when it fails, for claims that are not about numbers.
+    """
+
+    left: Array
+    right: Array
+    bound: Array = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One array argument of an op, in the order of the signature.
+
+    linear: the op is linear in this array when the other arrays are held (an additive bias is not linear: set False).
+    batch: axis 0 counts independent images, and the same axis of every output does.
+    state: running statistics that an implementation may update in place.
+    positive: values must be positive (a variance).
+    """
+
+    name: str
+    optional: bool = False
+    differentiable: bool = True
+    linear: bool = False
+    batch: bool = False
+    state: bool = False
+    positive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A statement about ONE implementation on ONE case.
+
+    holds(f, case) returns a Claim and never asserts. `f(*arrays, **options)` calls the implementation and returns a
+    `rounding.Pair` (or a tuple of them, one per output): its answer and how far a correct answer may be from the exact
+    value. `f.vjp(gy, *arrays, **options)` returns a tuple with a Pair for every differentiable array that is
+    present and None for the others; gy is an array (a tuple of arrays, None for one without gradient, when the op has several outputs).
+    when(case) says which cases the law speaks about. definition: the law compares with the chapter's definition (or
+    its vjp). vjp: the law calls f.vjp.
+    """
+
+    says: str
+    holds: Callable[[Any, Case], Claim]
+    when: Callable[[Case], bool] = lambda case: True
+    definition: bool = False
+    vjp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Another way to compute the same op: same signature as the definition, and the algorithm class of its bound."""
+
+    run: Callable[..., Any]
+    algorithm: str = "any-order"
+    accepts: Callable[..., bool] = lambda *arrays, **options: True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Bad input that must raise: shapes and options of the call, and the exact message of our ValueError.
+
+    A stranger must refuse mandatory ones with any exception and leave its inputs alone.
+    """
+
+    says: str
+    shapes: tuple[Shape | None, ...]
+    options: Mapping[str, Any]
+    message: str
+    mandatory: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A plausible wrong implementation, with the bug report it models (a link or a citation).
+
+    `forward` and `vjp` have the op's signatures; None means the right one. `caught_by` names laws (by `says`) that do
+    not pass through the definition and catch it: the control that those laws can fail at all.
+    """
+
+    says: str
+    cites: str
+    forward: Callable[..., Any] | None = None
+    vjp: Callable[..., Any] | None = None
+    caught_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Op:
+    """Everything known about one operation.
+
+    operands: the array arguments. options: every option with its default (`REQUIRED` where it has none).
+    shape(*shapes, **options) -> tuple of output shapes; raises ValueError with the chapter's exact message.
+    definition(*arrays, **options) -> array, or tuple of arrays when `outputs` has several names.
+    vjp(gy, *arrays, **options) -> tuple aligned with the operands (None: absent or not differentiable).
+    bound(y, precision, *arrays, **options) -> how far a correct answer may be from the exact value, per element
+    (a tuple for several outputs); y is an answer or the exact value, arrays are float64 NumPy.
+    vjp_bound(grads, precision, gy, *arrays, **options) -> the same for the gradients, aligned with them.
+    spread(y, precision, *arrays, **options) -> standard deviation of the rounding error for shuffled data, or None.
+    cases(draw) -> Form. regimes: the value regimes that make sense, simplest first; the first is what values shrink to.
+    gallery: forms that every run begins with.
+    """
+
+    name: str
+    operands: tuple[Operand, ...]
+    options: Mapping[str, Any]
+    shape: Callable[..., tuple[Shape, ...]]
+    definition: Callable[..., Any]
+    vjp: Callable[..., tuple[Any, ...]]
+    bound: Callable[..., Any]
+    vjp_bound: Callable[..., tuple[Any, ...]]
+    cases: Callable[[Draw], Form]
+    regimes: tuple[str, ...]
+    laws: tuple[Law, ...]
+    rejections: tuple[Rejection, ...]
+    mistakes: tuple[Mistake, ...]
+    source: str
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    spread: Callable[..., Any] | None = None
+    outputs: tuple[str, ...] = ("y",)
+    gallery: tuple[Form, ...] = ()
+
+    def __call__(self, *arrays: Array, **options: Any) -> Any:
+        """Return the definition's value: `op(*arrays, **options)`."""
+        return self.definition(*arrays, **options)
