@@ -4,12 +4,14 @@ from benchmarks import machine
 
 machine.pin_environment()  # before NumPy and torch load, which is why the imports below come late
 
+import warnings  # noqa: E402
 from collections.abc import Mapping  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
 from pytest_benchmark.fixture import BenchmarkFixture  # noqa: E402
+from pytest_benchmark.logger import PytestBenchmarkWarning  # noqa: E402
 
 from benchmarks import records  # noqa: E402
 from benchmarks.clocks import CudaClock, HostClock  # noqa: E402
@@ -35,10 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Start the records of the session; a log that cannot be written ends it at once.
 
-    pytest-benchmark warns when everything was skipped, which is no error where torch is missing.
+    pytest-benchmark warns when everything was skipped. That is no error; where warnings are errors it would end in a
+    traceback.
     """
     config.addinivalue_line("markers", "quick: part of the short selection that the report runs")
-    config.addinivalue_line("filterwarnings", "default::pytest_benchmark.logger.PytestBenchmarkWarning")
+    warnings.filterwarnings("default", category=PytestBenchmarkWarning)
     log = config.getoption("--versus-log")
     try:
         config.stash[RUN] = records.Run(log)

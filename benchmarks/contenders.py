@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ import d2lref
 from benchmarks import workloads
 from benchmarks.versus import Arm, Device, Subject, Versus
 from benchmarks.workloads import QUICK, Array, Layer, distinct, networks
+
+if TYPE_CHECKING:
+    from d2lref.oracle.expected import Expected
 
 Arrays = Sequence[Array]
 Options = Mapping[str, Any]
@@ -87,11 +90,11 @@ def _taps(weight: Array) -> int:
     return math.prod(weight.shape[2:])
 
 
-def _expected(op: str, arrays: Arrays, options: Options, algorithm: str) -> d2lref.Expected:
+def _expected(op: str, arrays: Arrays, options: Options, algorithm: str) -> "Expected":
     return d2lref.expected(op, *arrays, precision=d2lref.Precision(algorithm=algorithm), **options)
 
 
-def _judge(expected: Callable[[str], d2lref.Expected], algorithm: str, answer: object) -> None:
+def _judge(expected: Callable[[str], "Expected"], algorithm: str, answer: object) -> None:
     d2lref.assert_within(_on_host(answer), expected(algorithm))
 
 

@@ -12,7 +12,7 @@ Three places hold the same rows:
       "began": {...}, "ended": {...},       what does not (machine.moment: "at" in UTC, "load", "gpu")
       "noise": {"host": 0.011},             worst deviation of the A/A controls, per clock (0.011 is 1.1 %)
       "comparisons": [row, ...],            one per arm that is not a baseline; controls among them
-      "speeds": [{"id", "judged", "cases", "seconds", "per_second", "conditions"}, ...]     the judge itself
+      "speeds": [speed, ...]                the judge itself
     }
 
 A row:
@@ -31,6 +31,9 @@ A row:
     "stop": "precision" | "time" | "max_rounds" | "interrupted", "elapsed": seconds,
     "work": {"flop", "bytes"}               useful operations and least traffic of a call, counted by formula
     "conditions": {"threads", "OPENBLAS_CORETYPE", "blas": [...]}, "at": UTC
+
+A speed: {"id", "subject": "conv2d", "cases", "seconds", "per_second", "rounds", "conditions", "at"}; CPU seconds of a
+whole check (the median of `rounds`), and cases per CPU second.
 
 `rounds` of an arm: {"seconds": [...], "cpu": [...], "switches": [...], "place": [...]} and on a GPU "host", one number
 a round, times in seconds per call to four digits: enough to compute every ratio again.
@@ -126,6 +129,21 @@ def comparison(measured: Measured, arm: str, about: Mapping[str, Any], threads: 
         "calls": {who: series.calls for who, series in pair.items()},
         "stop": measured.stop,
         "elapsed": significant(measured.elapsed),
+        "conditions": {"threads": threads, **machine.conditions()},
+        "at": machine.moment()["at"],
+    }
+
+
+def speed(test: str, subject: str, cases: int, seconds: Sequence[float], threads: int) -> Record:
+    """Return how fast the judge was; `seconds` are the CPU times of whole checks of `cases` cases."""
+    median = float(np.median(seconds))
+    return {
+        "id": test,
+        "subject": subject,
+        "cases": cases,
+        "seconds": significant(median),
+        "per_second": significant(cases / median),
+        "rounds": len(seconds),
         "conditions": {"threads": threads, **machine.conditions()},
         "at": machine.moment()["at"],
     }

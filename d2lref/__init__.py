@@ -1,7 +1,10 @@
-"""A correctness oracle for implementations of neural-net layers: every tolerance is a theorem, every failure a minimal case with a diagnosis.
+"""A correctness oracle for implementations of neural-net layers.
+
+Every tolerance is a theorem, every failure a minimal case with a diagnosis.
 
     import d2lref
-    report = d2lref.check("conv2d", my_conv2d)      # my_conv2d(x, weight, bias=None, *, stride, padding, dilation, groups)
+    # my_conv2d(x, weight, bias=None, *, stride, padding, dilation, groups), NumPy in and NumPy out
+    report = d2lref.check("conv2d", my_conv2d)
     print(report)
 
 Importing this package loads NumPy and nothing else that is heavy; the rest is loaded when it is used.
@@ -34,20 +37,24 @@ def check(
     progress: "Callable[[Progress], None] | None" = None,
     on_fail: str = "collect",
 ) -> "Report":
-    """Judge an implementation of a subject; return a Report whose `ok` means that laws were executed and none was broken.
+    """Judge an implementation of a subject.
 
-    subject: a name (`d2lref list`) or an Op. implementation: a callable with the op's signature, or the name of a target
-    ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function").
-    vjp: vjp(gy, *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
-    precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy", "torch",
-    "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default only), a value, a tuple
-    of values or a predicate; "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count, or "60s".
-    seed: another seed draws other cases. progress: called with a Progress now and then. on_fail: "collect", or "stop" at the
-    first failure.
+    Return a Report whose `ok` means that laws were executed and none was broken.
 
-    Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a KeyboardInterrupt with a
-    `report`) on Ctrl-C.
+    subject: a name (`d2lref list`) or an Op. implementation: a callable with the op's signature, or the name of a
+    target ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function"). vjp: vjp(gy,
+    *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
+    precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy",
+    "torch", "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default
+    only), a value, a tuple of values or a predicate; "empty_batch": False; "layouts": a tuple of names. cases: "quick"
+    (1-2 s), "ci" (20-30 s), "deep" (10 min), a count, or "60s". seed: another seed draws other cases. progress: called
+    with a Progress now and then. on_fail: "collect", or "stop" at the first failure.
+
+    Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
+    KeyboardInterrupt with a `report`) on Ctrl-C.
     """
+    import numpy
+
     from d2lref import catalogue, oracle, rounding
 
     if on_fail not in {"collect", "stop"}:
@@ -57,7 +64,7 @@ def check(
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
     judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
-    place.to(rounding.np.zeros(1, rounding.np.float32), claimed.storage)
+    place.to(numpy.zeros(1, numpy.float32), claimed.storage)
     name = precision if isinstance(precision, str) else repr(precision)
     budget = oracle.Budget.of(cases)
     return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, seed, on_fail == "stop", progress))
@@ -84,8 +91,13 @@ def conforms(subject: "str | Op", **options: Any) -> Callable[[Callable[..., Any
     return lambda implementation: items(op, lambda: check(op, implementation, **options))
 
 
-def expected(subject: "str | Op", *arrays: "Array", precision: str | Precision = "float32", **options: Any) -> "Expected":
-    """Return Expected(value, bound): the exact value in float64 and how far a correct implementation of the precision may be from it."""
+def expected(
+    subject: "str | Op", *arrays: "Array", precision: str | Precision = "float32", **options: Any
+) -> "Expected":
+    """Return Expected(value, bound).
+
+    The exact value in float64 and how far a correct implementation of the precision may be from it.
+    """
     from d2lref import catalogue, rounding
     from d2lref.oracle.expected import expected as exactly
 

@@ -66,13 +66,17 @@ def dilate(x: Array, factors: Shape) -> Array:
             continue
         head, size, tail = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         holes = zeros(x, (*head, size, factor - 1, *tail))
-        x = xp.reshape(xp.concat([xp.expand_dims(x, axis=axis + 1), holes], axis=axis + 1), (*head, size * factor, *tail))
+        x = xp.reshape(
+            xp.concat([xp.expand_dims(x, axis=axis + 1), holes], axis=axis + 1), (*head, size * factor, *tail)
+        )
         x = x[(..., slice(0, (size - 1) * factor + 1), *(slice(None),) * len(tail))]
     return x
 
 
 def windows(x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:
-    """Return every window of the last axes: shape (..., *out, *window), out = (size - dilation (window - 1) - 1) // stride + 1.
+    """Return every window of the last axes.
+
+    Shape (..., *out, *window), out = (size - dilation (window - 1) - 1) // stride + 1.
 
     result[..., i, u] = x[..., i stride + u dilation] along each windowed axis. The windows must fit.
     """

@@ -1,4 +1,7 @@
-"""Names to things: subjects, targets and array libraries, loaded when asked for. Every failure to find one is one clear line."""
+"""Names to things: subjects, targets and array libraries, loaded when asked for.
+
+Every failure to find one is one clear line.
+"""
 
 import difflib
 import importlib
@@ -46,7 +49,7 @@ def library(arrays: Any) -> Library:
     """
     if isinstance(arrays, Library):
         return arrays
-    if isinstance(arrays, tuple) and len(arrays) == 2 and all(map(callable, arrays)):  # noqa: PLR2004 - a pair
+    if isinstance(arrays, tuple) and len(arrays) == 2 and all(map(callable, arrays)):
         to, back = arrays
         return Library("custom", lambda array, dtype: to(NUMPY.to(array, dtype)), back)
     if arrays == "numpy":
@@ -55,12 +58,17 @@ def library(arrays: Any) -> Library:
         module, device = _adapter(arrays)
         found: Library = module.library(device)
         return found
-    message = f"arrays: {arrays!r}, expected numpy, {', '.join(ADAPTERS)} (or torch:cuda), or a pair of functions to and back"
+    message = (
+        f"arrays: {arrays!r}, expected numpy, {', '.join(ADAPTERS)} (or torch:cuda), or a pair of functions to and back"
+    )
     raise NotFound(message)
 
 
 def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
-    """Return what a target names: an adapter ("torch", "torch:cuda"), one of our variants ("d2lref:unfold"), "file.py:attribute" or "module:attribute".
+    """Return what a target names.
+
+    An adapter ("torch", "torch:cuda"), one of our variants ("d2lref:unfold"), "file.py:attribute" or
+    "module:attribute".
 
     Raises NotFound when it does not exist, does not import, or has no such op.
     """
@@ -78,7 +86,10 @@ def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
 
 
 def targets(text: str) -> list[str]:
-    """Return the names of the subjects that a target has: all that an adapter knows, or the attributes of a module that bear a subject's name."""
+    """Return the names of the subjects that a target has.
+
+    All that an adapter knows, or the attributes of a module that bear a subject's name.
+    """
     head, _, tail = text.partition(":")
     if head == REFERENCE:
         return [name for name, op in subjects().items() if (tail or "definition") in ("definition", *op.variants)]
@@ -121,7 +132,10 @@ def reference(op: Op, variant: str) -> Implementation:
 
 
 def attribute(text: str) -> Callable[..., Any]:
-    """Return the callable that "path/to/file.py:name" or "package.module:name" means. Raises NotFound with the reason."""
+    """Return the callable that "path/to/file.py:name" or "package.module:name" means.
+
+    Raises NotFound with the reason.
+    """
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name:
         message = f"target {text!r}: expected an adapter ({', '.join(ADAPTERS)}), file.py:name or module:name"
@@ -172,7 +186,10 @@ def _file(path: Path) -> ModuleType:
 
 
 def _adapter(text: str) -> tuple[ModuleType, str]:
-    """Return the adapter's module and the device after the colon. Raises NotFound when its framework is not installed or the device not there."""
+    """Return the adapter's module and the device after the colon.
+
+    Raises NotFound when its framework is not installed or the device not there.
+    """
     name, _, device = text.partition(":")
     try:
         module = importlib.import_module(f"d2lref.adapters.{name}")

@@ -1,4 +1,7 @@
-"""The command line: check, replay, list, explain. One clear line and a documented exit code for everything that goes wrong."""
+"""The command line: check, replay, list, explain.
+
+One clear line and a documented exit code for everything that goes wrong.
+"""
 
 import ast
 import inspect
@@ -22,7 +25,9 @@ from d2lref.oracle.judge import Verdict, hold
 from d2lref.spec import REQUIRED, Op
 
 USAGE, JUDGE_FAILED, INTERRUPTED = 2, 4, 130
-EXIT_CODES = "Exit code: 0 ok, 1 not ok, 2 usage, 3 nothing executed or vacuous, 4 the judge itself failed, 130 interrupted."
+EXIT_CODES = (
+    "Exit code: 0 ok, 1 not ok, 2 usage, 3 nothing executed or vacuous, 4 the judge itself failed, 130 interrupted."
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +78,9 @@ def _failed(error: BaseException) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(d2lref.__version__, prog_name="d2lref")
 def cli() -> None:
-    """Judge implementations of neural-net layers: a pass that means something, or a minimal counterexample with a diagnosis.
+    r"""Judge implementations of neural-net layers.
+
+    A pass that means something, or a minimal counterexample with a diagnosis.
 
     \b
     d2lref check conv2d mylib.kernels:conv2d        judge one function (NumPy in, NumPy out)
@@ -87,10 +94,25 @@ def cli() -> None:
 @click.argument("names", nargs=-1, metavar="SUBJECT TARGET")
 @click.option("--all", "everything", is_flag=True, help="Judge every subject that TARGET has (then give TARGET alone).")
 @click.option("--vjp", metavar="TARGET", help="Gradients: a function vjp(gy, *arrays, **options) -> tuple.")
-@click.option("--precision", default="float32", show_default=True, help=f"The arithmetic that is claimed: {', '.join(rounding.PRESETS)}.")
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    help=f"The arithmetic that is claimed: {', '.join(rounding.PRESETS)}.",
+)
 @click.option("--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda.")
-@click.option("--supports", multiple=True, metavar="KEY=VALUE", help="What it can do, e.g. groups=False or stride=(1,2); may be repeated.")
-@click.option("--cases", default="ci", show_default=True, help="quick (1-2 s a subject), ci (20-30 s), deep (10 min), a count, or seconds such as 60s.")
+@click.option(
+    "--supports",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What it can do, e.g. groups=False or stride=(1,2); may be repeated.",
+)
+@click.option(
+    "--cases",
+    default="ci",
+    show_default=True,
+    help="quick (1-2 s a subject), ci (20-30 s), deep (10 min), a count, or seconds such as 60s.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other cases.")
 @click.option("--stop", is_flag=True, help="Stop at the first failure.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the report here; `d2lref replay` reads it.")
@@ -114,7 +136,15 @@ def check(
     """
     pairs = _pairs(names, everything=everything)
     _writable(out)
-    options = _refused(lambda: {"precision": precision, "arrays": arrays, "supports": _supports(supports), "cases": cases, "seed": seed})
+    options = _refused(
+        lambda: {
+            "precision": precision,
+            "arrays": arrays,
+            "supports": _supports(supports),
+            "cases": cases,
+            "seed": seed,
+        }
+    )
     written: list[reports.Json] = []
     code = 0
     for subject, target in pairs:
@@ -139,7 +169,7 @@ def _pairs(names: tuple[str, ...], *, everything: bool) -> list[tuple[str, str]]
             message = f"{names[0]} has none of the subjects (d2lref list)"
             raise BadInput(message)
         return [(name, catalogue.member(names[0], name)) for name in found]
-    if len(names) != 2:  # noqa: PLR2004 - subject and target
+    if len(names) != 2:
         message = f"check takes SUBJECT and TARGET, got {len(names)} argument{'s' * (len(names) != 1)}"
         raise BadInput(message)
     return [(names[0], names[1])]
@@ -206,7 +236,9 @@ def _write(written: list[reports.Json], out: Path | None) -> None:
     """Write the reports so far; one alone stands by itself, several in a list."""
     if out is None:
         return
-    data = written[0] if len(written) == 1 else {"schema": reports.SCHEMA, "version": reports.VERSION, "reports": written}
+    data = (
+        written[0] if len(written) == 1 else {"schema": reports.SCHEMA, "version": reports.VERSION, "reports": written}
+    )
     reports.write_json(data, out)
 
 
@@ -236,9 +268,11 @@ def _plain_lines() -> Callable[[oracle.Progress], None]:
 
     def show(p: oracle.Progress) -> None:
         nonlocal last
-        if time.monotonic() - last > 5:  # noqa: PLR2004 - seconds between lines
+        if time.monotonic() - last > 5:
             last = time.monotonic()
-            click.echo(f"{p.subject}: {p.done}{f' of {p.total}' if p.total else ''} cases, {p.findings} failing", err=True)
+            click.echo(
+                f"{p.subject}: {p.done}{f' of {p.total}' if p.total else ''} cases, {p.findings} failing", err=True
+            )
 
     return show
 
@@ -278,7 +312,8 @@ def _replayed(report: reports.Json, found: reports.Json, target: str | None) -> 
     judged = _refused(lambda: oracle.implementation(op, implementation, vjp=gradient, library=library))
     verdict = _again(op, judged, found)
     word = "fails" if verdict.bad else "passes"
-    click.echo(f"{found['subject']} {judged.name}: {found['law']}: {word} now (ratio {verdict.ratio:.3g}, was {found['excess']})")
+    ratios = f"ratio {verdict.ratio:.3g}, was {found['excess']}"
+    click.echo(f"{found['subject']} {judged.name}: {found['law']}: {word} now ({ratios})")
     return verdict.bad
 
 
@@ -286,7 +321,11 @@ def _again(op: Op, judged: oracle.Implementation, found: reports.Json) -> Verdic
     """Return the verdict of the finding's law on its case."""
     try:
         law = next(law for law in all_laws(op) if law.says == found["law"])
-        claimed = rounding.precision(found["precision"]) if found["precision"] in rounding.PRESETS else _precision(found["precision"])
+        claimed = (
+            rounding.precision(found["precision"])
+            if found["precision"] in rounding.PRESETS
+            else _precision(found["precision"])
+        )
         case = reports.case_from_json(found["case"])
     except (StopIteration, KeyError, TypeError, ValueError) as error:
         message = f"the finding cannot be read: {type(error).__name__} {error}"
@@ -299,7 +338,7 @@ def _precision(text: str) -> rounding.Precision:
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call):
         message = f"precision {text!r}"
-        raise ValueError(message)  # noqa: TRY004 - text that is no Precision is a bad value
+        raise ValueError(message)
     fields = {k.arg: k.value for k in call.keywords if k.arg}
     plain = {k: ast.literal_eval(v) for k, v in fields.items() if k != "ulp"}
     ulp = fields.get("ulp")

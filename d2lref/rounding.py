@@ -1,12 +1,12 @@
 """How far a correct implementation of a declared precision can be from the exact value: every tolerance of the project.
 
 Notation: u is the unit roundoff 2^-p of a format with p significand bits, eta its smallest subnormal number, nmin its
-smallest normal number; fl(z) is z rounded to nearest. A bound is a float64 NumPy array, infinite where nothing is known.
-Sources, cited where they are used:
+smallest normal number; fl(z) is z rounded. A bound is a float64 NumPy array, infinite where nothing is known. Sources,
+cited where they are used:
   Higham 2002, Accuracy and Stability of Numerical Algorithms, 2nd ed. (ASNA);
   Jeannerod and Rump 2013, Improved error bounds for inner products in floating-point arithmetic, SIAM J. Matrix Anal.
     Appl. 34(2), 338-344;
-  Higham and Mary 2019, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41(5), A2815-A2835.
+  Higham and Mary 2019, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41(5).
 """
 
 import math
@@ -86,26 +86,19 @@ def round_to(array: Array, name: str) -> np.ndarray:
     return np.where(np.abs(rounded) > form.fmax, np.copysign(np.inf, a), rounded)
 
 
-def _last_bit(a: np.ndarray) -> np.ndarray:
-    """Largest power of two that divides each entry: infinity for zero, NaN for what is not finite.
-
-    An entry is a whole number of its units in the last place, and n & -n is the lowest bit that is set in n.
-    """
-    with np.errstate(invalid="ignore"):
-        ulp = np.spacing(a)
-        digits = (a / ulp).astype(np.int64)
-        bit = np.abs((digits & -digits) * ulp)
-    return np.where(digits == 0, np.inf, bit)
-
-
 def lattice_unit(array: Array | None) -> float:
     """Return the largest power of two that divides every entry.
 
-    Infinity when all entries are zero or the array is absent, 0 when one is not finite.
+    Infinity when all entries are zero or the array is absent, 0 when one is not finite. An entry is a whole number n of
+    its units in the last place, and n & -n is the lowest bit that is set in n.
     """
     if array is None:
         return math.inf
-    unit = float(_last_bit(np.asarray(array, np.float64)).min(initial=np.inf))
+    a = np.asarray(array, np.float64)
+    with np.errstate(invalid="ignore"):
+        ulp = np.spacing(a)
+        digits = (a / ulp).astype(np.int64)
+        unit = float(np.abs(((digits & -digits) * ulp)[digits != 0]).min(initial=np.inf))
     return 0.0 if math.isnan(unit) else unit
 
 
@@ -269,27 +262,29 @@ def sum_bound(
     or the answer; arrays of one shape. d and g are the operands' error and growth, l = `lost` what is lost before the
     sum begins. Infinite where the sum or the answer may overflow.
 
-    K u S (Jeannerod and Rump 2013, main theorem): an operation on the sums a of n and b of m terms, of sizes S and T,
-    is wrong by delta <= min(|a|, |b|, v |a + b|), v = u / (1 + u), and delta <= m u S + n u T follows from
-    |a| <= (1 + n u) S: where T < v S, from delta <= |b|; else from v (1 + n u) = u (1 + (n - 1) v). A product that joins
-    unrounded is the case m = 1, b = T. An accumulator that truncates never makes a partial sum larger, so that each of
-    K operations is wrong by at most 2u S. tiny: sums that underflow are exact (ASNA, Problem 2.19), products lose tiny;
-    when results are flushed, sums lose as much. unit: a power of two that divides every product and addend; where
-    S <= 2^p unit, all partial sums are multiples of unit that the format holds, and E = l: the lattice theorem.
+    K u S (Jeannerod and Rump 2013, main theorem): an addition of sums a of n and b of m terms, of sizes S and T, is
+    wrong by delta <= min(|a|, |b|, v |a + b|), v = u / (1 + u). By induction |a| <= (1 + n u) S, and
+    delta <= m u S + n u T: from delta <= |b| where T < v S, else from v (1 + n u) = u (1 + (n - 1) v). A product that
+    joins unrounded is the case m = 1, b = T. An accumulator that truncates never makes a partial sum larger, so that
+    each of K operations is wrong by at most 2u S.
+    tiny: sums that underflow are exact (ASNA, Problem 2.19), products lose tiny; so do sums when results are flushed.
+    unit: a power of two that divides every product and addend. Where S <= 2^p unit, all partial sums are multiples of
+    unit that the format holds, and E = l: the lattice theorem.
     exact_operands: splitting or rounding the operands loses nothing.
     """
     s, k = np.asarray(magnitude, np.float64), np.asarray(terms, np.float64) * p.products
     exact = exact_operands or p.operands is None
     growth = 0.0 if exact and p.products == 1 else p.operand_growth
     with np.errstate(over="ignore", invalid="ignore"):
-        s = s + _own_error(s, k)  # S is itself a float64 sum
+        own = _own_error(s, k)
+        s = s + own  # S is itself a float64 sum
         added = (1 + growth) * s + lost
         relative = k * p.u
-        error = relative * added + (2 if p.flushed else 1) * k * p.tiny * (1 + relative) + lost + _own_error(s, k)
-        if exact:
-            error = np.where(added <= _room(unit, p.accumulator, p), lost, error)
-        else:
+        error = relative * added + (2 if p.flushed else 1) * k * p.tiny * (1 + relative) + lost + own
+        if not exact:
             error = error + p.operand_error * s
+        elif room := _room(unit, p.accumulator, p):
+            error = np.where(added <= room, lost, error)
         error = np.where(added + error < p.accumulator.fmax, error, np.inf)
         return store_bound(error, y, p, exact=added <= _room(unit, p.stored, p))
 
@@ -310,7 +305,7 @@ def store_bound(error: Array, y: Array, p: Precision, *, exact: Array = False) -
         return np.where(size + error <= form.fmax, error, np.inf)
 
 
-def _own_error(s: np.ndarray, k: np.ndarray) -> np.ndarray:
+def _own_error(s: np.ndarray, k: Array) -> np.ndarray:
     """(K + 2) 2^-53 S + K eta_64: a float64 sum of the same terms, and what is compared with is one."""
     own: np.ndarray = (k + 2) * HOST.u * s + k * HOST.eta
     return own
@@ -359,45 +354,45 @@ def _exact_operands(factors: tuple[Array, ...], p: Precision) -> bool:
 def _lost(
     evaluate: Callable[..., Array], factors: tuple[Array, ...], addends: tuple[Array | None, ...], p: Precision
 ) -> Array:
-    """Sum of L_x |w| + (|x| + L_x) L_w and of L_b: what the products lose when a factor x loses L_x, an addend b L_b."""
+    """Sum of L_x |w| + (|x| + L_x) L_w and of L_b: what is lost when a factor x loses L_x, an addend b L_b."""
     if p.operands is None and not p.flushed:
         return 0.0
-    losses = [_loss(f, p) for f in factors]
-    lost: Array = 0.0
-    if any(loss.any() for loss in losses):
-        sizes, nothing = [np.abs(f) for f in factors], [None if a is None else np.zeros_like(a) for a in addends]
-        for i, loss in enumerate(losses):
-            before = (size + other for size, other in zip(sizes[:i], losses[:i], strict=True))
+    sizes, losses = [np.abs(f) for f in factors], [_loss(f, p) for f in factors]
+    lost = np.zeros(())
+    for i, loss in enumerate(losses):
+        if loss.any():
+            before = (size + less for size, less in zip(sizes[:i], losses[:i], strict=True))
+            nothing = (None if a is None else np.zeros_like(a) for a in addends)
             lost = lost + evaluate(*before, loss, *sizes[i + 1 :], *nothing)
     if p.flushed and any(a is not None for a in addends):
-        flushed = [None if a is None else _subnormal(a, p.stored) for a in addends]
+        flushed = (None if a is None else _subnormal(np.abs(a), p.stored) for a in addends)
         lost = lost + evaluate(*map(np.zeros_like, factors), *flushed)
     return (1 + p.operand_growth) * lost
 
 
 def _loss(factor: np.ndarray, p: Precision) -> np.ndarray:
-    """Return what an operand loses beyond the relative error of its rounding: by underflow, flushing and overflow.
+    """Return what an operand loses beyond the relative error of its rounding.
 
-    Below nmin of the operands' format the error of rounding is absolute; so is that of lo in "3xtf32" where x - hi can
-    be so small, which in float64 is 2^-53 |x| (lo and the two remainders: three times). An operand that overflows
-    loses everything.
+    Subnormals may be flushed. Below nmin of the operands' format the error of rounding is absolute. In "3xtf32" so is
+    that of lo where x - hi is small, which in float64 can be 2^-53 |x| (three times: lo and the two remainders). An
+    operand that overflows loses everything.
     """
-    loss = _subnormal(factor, p.stored) if p.flushed else np.zeros_like(factor)
-    if p.operands is None:
-        return loss
-    form, size = FORMATS[OPERANDS[p.operands]], np.abs(factor)
+    form, size = FORMATS[OPERANDS[p.operands]] if p.operands else p.stored, np.abs(factor)
+    edge = max(form.nmin, p.stored.nmin if p.flushed else 0.0) / (HOST.u if p.operands == "3xtf32" else 1.0)
+    if ((size == 0) | ((size >= edge) & (size <= form.fmax))).all():
+        return np.zeros_like(size)
+    flushed = _subnormal(size, p.stored) if p.flushed else np.zeros_like(size)
     if p.operands == "3xtf32":
-        absolute = np.where((size > 0) & (size < form.nmin / HOST.u), 3 * (form.nmin if p.flushed else form.eta), 0.0)
+        absolute = np.where((size > 0) & (size < edge), 3 * (form.nmin if p.flushed else form.eta), 0.0)
     elif p.flushed:
-        absolute = _subnormal(factor, form)
+        absolute = _subnormal(size, form)
     else:
         absolute = np.where(size < form.nmin, np.abs(factor - round_to(factor, form.name)), 0.0)
-    return np.where(size > form.fmax, np.inf, np.maximum(loss, absolute))
+    return np.where(size > form.fmax, np.inf, np.maximum(flushed, absolute))
 
 
-def _subnormal(array: np.ndarray, form: Format) -> np.ndarray:
-    """Sizes of the entries that are subnormal in the format, 0 for the others."""
-    size = np.abs(array)
+def _subnormal(size: np.ndarray, form: Format) -> np.ndarray:
+    """Return the sizes that are below the format's normal numbers, 0 for the others."""
     return np.where(size < form.nmin, size, 0.0)
 
 
@@ -412,10 +407,10 @@ def multilinear_spread(
     """u sqrt(K (y^2 / 3 + Q / 6) + Q + y^2): scale of the rounding error of a sum of products in random order.
 
     Q is the sum of squared products and K counts them. The partial sums of a random walk pinned at 0 and y have mean
-    square y^2 / 3 + Q / 6. Rounding to nearest makes independent errors of mean zero (Higham and Mary 2019, model 2.1), of
-    rms ROUNDING_RMS u |s|, so that this is 1 / ROUNDING_RMS = 2.4 standard deviations; a truncating accumulator's errors
-    share their sign with s, and K counts twice. A model, not a theorem: it may make a verdict SUSPECT and never proves
-    an error. Valid for data in random order only.
+    square y^2 / 3 + Q / 6. Rounding to nearest makes independent errors of mean zero (Higham and Mary 2019, model 2.1),
+    of rms ROUNDING_RMS u |s|, so that this is 1 / ROUNDING_RMS = 2.4 standard deviations; the errors of a truncating
+    accumulator share their sign with s, and K counts twice. A model, not a theorem: it may make a verdict SUSPECT and
+    never proves an error. Valid for data in random order only.
     """
     arrays = (*factors, *addends)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -433,8 +428,7 @@ def multilinear_spread(
 
 
 ROUNDING_RMS = math.sqrt(1 / (8 * math.log(2.0)))
-"""rms of one rounding error over u |s|: uniform in +-u 2^e for s = m 2^e, and 1 / m^2 has mean 3 / (8 log 2) where log m
-is uniform on [1, 2)."""
+"""rms of one rounding error over u |s|: uniform in +-u 2^e, s = m 2^e, 1 / m^2 of mean 3 / (8 log 2) (Benford's m)."""
 
 
 # 4 Convolution by Fourier transforms
@@ -451,59 +445,63 @@ def fft_bound(
     norms: Array = 0.0,
     terms: Array | None = None,
 ) -> np.ndarray:
-    """E = G (1 + g sqrt n) E2 + g F + underflow, G = gamma(2D + 2 sqrt 2 C + 2), g = gamma(D + 2), then the store.
+    """E = (1 + g sqrt n) (G E2 + U) + g F, G = gamma(2D + 2 sqrt 2 C + 2), g = gamma(D + 2), then the store.
 
-    A circular convolution of n points, summed over C channels, by three fast Fourier transforms; gamma(a) = a u / (1 - a u).
-    energy: E2 = sum over channels of ||x||_2 ||w||_2; full: F = sum over channels of ||x||_2 ||w||_1, which is at least
-    the 2-norm of the whole circular result; channels: C; length: n, the points of one transform; norms: sum over
-    channels of ||x||_2 + ||w||_2, by which underflow inside a transform is multiplied; terms: products in an element
-    of the sum that the reference forms (None: C n). The bound is norm-wise, the same for every element of an image.
+    A circular convolution of n points, summed over C channels, by three fast Fourier transforms;
+    gamma(a) = a u / (1 - a u). energy: E2 = sum over channels of ||x||_2 ||w||_2; full: F = sum over channels of
+    ||x||_2 ||w||_1, at least the 2-norm of the whole circular result; channels: C; length: n, the points of one
+    transform; norms: sum over channels of ||x||_2 + ||w||_2, which U, what underflow costs, is proportional to; terms:
+    products in an element of the sum that the reference forms (None: C n). The bound is norm-wise, the same for every
+    element of an image.
 
     Derivation. A transform is wrong by gamma(D) of its own 2-norm, D from `_transform_roundings`. By the Cauchy-Schwarz
-    inequality and Parseval's identity, errors gamma(D) of both spectra move an element of the result by
+    inequality and Parseval's identity, such errors of both spectra move an element of the result by
     ((1 + gamma(D))^2 - 1) E2. The sum over channels is a real sum of 2C products for either part, wrong by 2C u times
-    the sizes (`sum_bound`), which together are at most sqrt 2 sum |X| |W|: 2 sqrt 2 C u E2. The factor 1/n is two
+    their sizes (`sum_bound`), which together are at most sqrt 2 sum |X| |W|: 2 sqrt 2 C u E2. The factor 1/n is two
     roundings at most. The last transform is wrong by gamma(D) of the 2-norm of the result that it is given, at most
-    F + sqrt n G E2. Products gamma(a) gamma(b) are absorbed by gamma(a + b) (ASNA, Lemma 3.3). An implementation that
-    multiplies complex numbers with three real products, or takes primes apart by Bluestein's or Rader's algorithm, is
-    outside this proof.
+    F + sqrt n (G E2 + U). Products of gammas are absorbed by the gamma of the sum (ASNA, Lemma 3.3). Complex products
+    of three real ones, and primes taken apart by Bluestein's or Rader's algorithm, are outside this proof.
     """
     energy, full = np.asarray(energy, np.float64), np.asarray(full, np.float64)
-    depth, amplify = _transform_roundings(length)
-    every = _gamma(2 * depth + 2 * math.sqrt(2.0) * channels + 2, p.u)
-    last = _gamma(depth + 2, p.u)
+    depth, amplified = _transform_roundings(length)
+    every, last = _gamma(2 * depth + 2 * math.sqrt(2.0) * channels + 2, p.u), _gamma(depth + 2, p.u)
     count = channels * length if terms is None else np.asarray(terms, np.float64)
     root = math.sqrt(length)
     with np.errstate(over="ignore", invalid="ignore"):
-        norm_error = (length + channels) * HOST.u  # the norms are float64 sums
-        energy, full = energy * (1 + norm_error), full * (1 + norm_error)
-        error = every * (1 + last * root) * energy + last * full + _own_error(energy, count)
-        error = error + 2 * p.tiny * (amplify * (length + root * norms) + 6 * channels)
-        finite = 2 * (length * full + root * norms) < p.accumulator.fmax
-    error = np.where(finite, error, np.inf)
+        own = (length + channels) * HOST.u  # the norms are float64 sums
+        energy, full = energy * (1 + own), full * (1 + own)
+        lost = 2 * (1 + every) * p.tiny * (amplified * (length + root * norms) + 6 * channels)
+        error = (1 + last * root) * (every * energy + lost) + last * full + _own_error(energy, count)
+        error = np.where(2 * (length * full + root * norms) < p.accumulator.fmax, error, np.inf)
     return store_bound(np.broadcast_to(error, np.shape(y)), y, p)
 
 
 @lru_cache
 def _transform_roundings(length: int) -> tuple[float, float]:
-    """Return D, with gamma(D) the relative error of a transform in the 2-norm, and how much a pass multiplies underflow.
+    """Return D, gamma(D) being the relative error of a transform in the 2-norm, and by how much it amplifies underflow.
 
-    A pass of radix r multiplies by weights, wrong by u each, in complex arithmetic, wrong by sqrt 2 gamma(2) (ASNA,
-    Lemma 3.5): 1 + 2 sqrt 2 roundings; then it forms r sums of r terms. For r = 2 both are +-: one rounding. For other r,
-    sums of r terms with weights are wrong by gamma(1 + 2 sqrt 2 + r - 1) of the 1-norm of r terms, so that r of them
-    together are wrong by sqrt r times as much of sqrt r ||.||_2, their own 2-norm. (ASNA, section 24.1, where r = 2 and the
-    count is 1 + 4 sqrt 2.) Radix 4 and 8 are two and three passes with fewer roundings. Underflow adds at most
-    4 sqrt 2 r tiny to a point; passes that follow multiply it by sqrt r each, in all below n / (sqrt r - 1).
+    A pass of prime radix r multiplies by weights, each wrong by u, in complex arithmetic, wrong by sqrt 2 gamma(2)
+    (ASNA, Lemma 3.5): 1 + 2 sqrt 2 roundings. Then it forms sums of r terms. For r = 2 these are a +- b: one rounding
+    (ASNA, section 24.1 has 1 + 4 sqrt 2 in all). Else r sums with weights, each wrong by gamma(2 sqrt 2 + r) of a
+    1-norm, are wrong by r times as much of the terms' 2-norm, sqrt r times as much of their own. Radix 4 and 8 are two
+    and three passes with fewer roundings. A point loses at most 8 sqrt 2 r tiny in a pass; passes that follow multiply
+    that by sqrt r each, in all by less than n / (sqrt r - 1).
     """
     weight = 1 + 2 * math.sqrt(2.0)
-    radices, rest, r = [], max(length, 2), 2
-    while rest > 1:
-        while rest % r == 0:
-            radices.append(r)
-            rest //= r
-        r = r + 1 if r * r <= rest else max(rest, r + 1)
+    radices = _prime_factors(max(length, 2))
     depth = sum(weight + (1 if r == 2 else math.sqrt(r) * (weight + r - 1)) for r in radices)
     return depth, max(4 * math.sqrt(2.0) * r / (math.sqrt(r) - 1) for r in radices)
+
+
+def _prime_factors(n: int) -> list[int]:
+    """Return the prime factors of n in rising order, each as often as it divides n."""
+    factors, r = [], 2
+    while r * r <= n:
+        while n % r == 0:
+            factors.append(r)
+            n //= r
+        r += 1
+    return [*factors, n] if n > 1 else factors
 
 
 def _gamma(k: float, u: float) -> float:
@@ -518,9 +516,10 @@ def _gamma(k: float, u: float) -> float:
 class Pair:
     """A float64 value and a bound on its distance from the exact one, arrays of one shape (ASNA, section 3.3).
 
-    Arithmetic here is the judge's own: its rounding is found exactly (TwoSum, ASNA, section 4.3) and added to the
-    error, so that sums of small integers stay exact. `Running` adds the roundings of an implementation. Values that
-    are not finite count as exact when they come of operands that are not finite and have no error.
+    Arithmetic here is the judge's own: its rounding is found exactly (ASNA, section 4.3, for sums; Dekker 1971, A
+    floating-point technique for extending the available precision, section 5, for products) and added to the error, so
+    that small integers stay exact. `Running` adds the roundings of an implementation. Values that are not finite count
+    as exact when they come of operands that are not finite and have no error.
     """
 
     __array_ufunc__: ClassVar[None] = None  # `array * pair` is the pair's business, not NumPy's
@@ -558,7 +557,7 @@ class Pair:
             total = self.value + b.value
             part = total - self.value
             residual = np.abs((self.value - (total - part)) + (b.value - part))
-        return _settled(self, b, total, self.error + b.error + residual)
+            return _settled(self, b, total, self.error + b.error + residual)
 
     __radd__ = __add__
 
@@ -571,13 +570,13 @@ class Pair:
         return -self + other
 
     def __mul__(self, other: "Pair | Array") -> "Pair":
-        """Return a b: |a| e_b + e_a |b| + e_a e_b, and one float64 rounding unless the product is a float64 number."""
+        """Return a b: |a| e_b + e_a |b| + e_a e_b, and the exact residual of the multiplication."""
         b = as_pair(other)
         with np.errstate(over="ignore", invalid="ignore"):
             value = self.value * b.value
             error = np.abs(self.value) * b.error + self.error * (np.abs(b.value) + b.error)
-            error = error + _product_error(self.value, b.value, value)
-        return _settled(self, b, value, error)
+            error = error + _product_residual(self.value, b.value, value)
+            return _settled(self, b, value, error)
 
     __rmul__ = __mul__
 
@@ -618,20 +617,25 @@ def inner(left: Pair | Array, right: Pair | Array) -> Pair:
     return (as_pair(left) * right).sum()
 
 
-def _product_error(a: np.ndarray, b: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """u |fl(a b)| + eta (ASNA, section 2.1); 0 where a b is a float64 number.
-
-    It is one where the odd integers that a and b are multiples of, times powers of two, have a product of at most 2^53,
-    and none of it is below the smallest normal number.
-    """
-    short = (np.abs(a) / _last_bit(a)) * (np.abs(b) / _last_bit(b)) <= 2.0**HOST.p
+def _product_residual(a: np.ndarray, b: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Return |a b - value| for value = fl(a b): exact, or u |value| + eta where the residual may itself underflow."""
+    a_high, b_high = _leading_half(a), _leading_half(b)
+    a_low, b_low = a - a_high, b - b_high
+    residual = np.abs(a_low * b_low - (((value - a_high * b_high) - a_low * b_high) - a_high * b_low))
     size = np.abs(value)
-    return np.where(short & ((size > HOST.nmin) | (a == 0) | (b == 0)), 0.0, size * HOST.u + HOST.eta)
+    small = (size < HOST.nmin / HOST.u**2) & (a != 0) & (b != 0)
+    return np.where(small, HOST.u * size + HOST.eta, residual)
+
+
+def _leading_half(a: np.ndarray) -> np.ndarray:
+    """Return the leading 26 bits of a, so that products of halves are exact (Veltkamp's splitting)."""
+    scaled = (2.0**27 + 1) * a
+    return np.asarray(scaled - (scaled - a))
 
 
 def _settled(a: Pair, b: Pair, value: np.ndarray, error: np.ndarray) -> Pair:
     """Return Pair(value, error) with an error for what is not finite: 0 if an operand was not and both are exact."""
-    if np.isfinite(error).all() and np.isfinite(value).all():
+    if np.isfinite(value + error).all():
         return Pair(value, error)
     given = ~(np.isfinite(a.value) & np.isfinite(b.value)) & (a.error == 0) & (b.error == 0)
     unknown = np.isnan(error) | ~np.isfinite(value)
@@ -660,7 +664,7 @@ class Running:
         return self._moved(a, math.expm1(count * math.log1p(self.u)), count)
 
     def _moved(self, a: Pair, relative: float, count: float) -> Pair:
-        """Return the pair after operations that are wrong by `relative` and `count` underflows, infinite on overflow."""
+        """Return the pair after operations wrong by `relative` and `count` underflows; infinite on overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
             size = np.abs(a.value) + a.error
             error = a.error + relative * size + count * (1 + relative) * self.p.tiny
@@ -744,7 +748,7 @@ class Running:
 
 
 def outward(bound: Array) -> np.ndarray:
-    """(1 + 2^-40) E: a bound is itself computed in float64, by fewer than 2^12 roundings of terms that are not negative.
+    """(1 + 2^-40) E: a bound is itself computed in float64, by fewer than 2^12 roundings of terms that are >= 0.
 
     Sums of K terms inside a bound count for themselves (`sum_bound`, `fft_bound`).
     """

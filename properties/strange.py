@@ -38,7 +38,9 @@ def _bounded(y: Array, precision: Any, x: Array, weight: Array, *, scale: float 
     return multilinear_bound(lambda a, b: a @ b, (x * scale, weight), y=y, p=precision)
 
 
-def vjp_bound(grads: tuple[Array, Array], precision: Any, gy: Array, x: Array, weight: Array, *, scale: float = 1.0) -> tuple[Array, Array]:
+def vjp_bound(
+    grads: tuple[Array, Array], precision: Any, gy: Array, x: Array, weight: Array, *, scale: float = 1.0
+) -> tuple[Array, Array]:
     """The same for one product each, and for a sum over the batch."""
     return (
         multilinear_bound(lambda g, w: g[:, None] * w, (gy * scale, weight), y=grads[0], p=precision),
@@ -57,9 +59,18 @@ def cases(draw: Draw) -> Form:
     return Form(((n, k), (k,)), {"scale": draw.choice(1.0, 2.0)})
 
 
+def by_matmul(x: Array, weight: Array, *, scale: float = 1.0) -> Array:
+    """scale * (x @ weight)."""
+    shape(x.shape, weight.shape, scale=scale)
+    return (x @ weight) * scale
+
+
 def _unit(f: Any, case: Case) -> Claim:
     x, weight = case.arrays
-    return claim(f(x, np.eye(1, weight.size, case.seed % weight.size)[0], **case.options), Pair.exact(x[:, case.seed % weight.size]) * case.options["scale"])
+    return claim(
+        f(x, np.eye(1, weight.size, case.seed % weight.size)[0], **case.options),
+        Pair.exact(x[:, case.seed % weight.size]) * case.options["scale"],
+    )
 
 
 op = Op(
@@ -75,7 +86,14 @@ op = Op(
     cases=cases,
     regimes=("lattice_small", "lattice_wide", "sparse", "normal", "positive", "wide_range", "cancelling", "subnormal"),
     laws=(Law("a unit weight picks a column", _unit),),
-    rejections=(Rejection("a weight of another length", ((2, 3), (2,)), {}, "weighted_sum: x (2, 3) with weight (2,), expected x (N, K) and weight (K,)"),),
+    rejections=(
+        Rejection(
+            "a weight of another length",
+            ((2, 3), (2,)),
+            {},
+            "weighted_sum: x (2, 3) with weight (2,), expected x (N, K) and weight (K,)",
+        ),
+    ),
     mistakes=(
         Mistake(
             "the last product is dropped",
@@ -86,5 +104,5 @@ op = Op(
         Mistake("the scale is ignored", "the test's own", lambda x, weight, *, scale=1.0: weighted_sum(x, weight)),
     ),
     source="the test's own",
-    variants={"matmul": Variant(lambda x, weight, *, scale=1.0: (x @ weight) * scale)},
+    variants={"matmul": Variant(by_matmul)},
 )

@@ -1,4 +1,4 @@
-"""The benchmarks themselves: the tables of layers, the `versus` fixture inside pytest-benchmark, and what it writes."""
+"""The benchmarks themselves: the tables of layers, the machine, the `versus` fixture inside pytest-benchmark."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import pairing, workloads
+from benchmarks import machine, pairing, workloads
 from benchmarks.pairing import Limits, Series
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +61,33 @@ def test_the_photographs_are_real_and_the_filters_sum_to_what_they_should() -> N
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The machine
+
+
+def test_pinning_holds_every_pool_to_one_thread_and_lets_go() -> None:
+    pytest.importorskip("threadpoolctl", reason="timing needs d2lref[bench]")
+    before = machine.pools()
+    with machine.pinned() as threads:
+        assert threads == 1
+        assert {pool["threads"] for pool in machine.pools()} <= {1}
+    assert machine.pools() == before
+
+
+def test_what_a_library_reads_is_recorded_and_the_kernels_of_openblas_also_when_nobody_chose_them() -> None:
+    assert machine.environment({"HOME": "/", "MKL_CBWR": "AVX2"}) == {"OPENBLAS_CORETYPE": None, "MKL_CBWR": "AVX2"}
+    assert machine.environment({"OPENBLAS_CORETYPE": "Haswell"}) == {"OPENBLAS_CORETYPE": "Haswell"}
+
+
+def test_caches_are_read_from_the_system(tmp_path: Path) -> None:
+    for index, (level, kind, size) in enumerate([(1, "Data", "48K"), (3, "Unified", "32768K")]):
+        (tmp_path / f"index{index}").mkdir()
+        for name, text in {"level": str(level), "type": kind, "size": size}.items():
+            (tmp_path / f"index{index}" / name).write_text(f"{text}\n")
+    assert machine.caches(tmp_path) == {"L1 Data": 48 << 10, "L3 Unified": 32 << 20}
+    assert machine.caches(tmp_path / "absent") == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Inside pytest-benchmark
 
 EXAMPLE = """
@@ -81,13 +108,56 @@ def test_wrong(versus):
     versus({"torch": arm(), "numpy:shift": arm(101)}, Subject("sum", "100"), HostClock())
 """
 INTERRUPT = """
-def test_interrupt(versus):
-    calls = iter(range(100_000))
-    def call():
-        if next(calls) == 99_999: raise KeyboardInterrupt
+import itertools
+blocks = itertools.count()
+
+class Stopped(HostClock):
+    def prepare(self, call, plan):
+        if next(blocks) == 30: raise KeyboardInterrupt
+
+def test_stopped(versus):
+    versus({"torch": arm(), "numpy:unfold": arm()}, Subject("sum", "100"), Stopped())
+"""
+
+ON_DEVICE = """
+def test_device(versus, device):
+    import torch
     unjudged = lambda answer: None
-    slow = lambda: sum(range(100_000))
-    versus({"torch": Arm(slow, unjudged), "numpy:unfold": Arm(call, unjudged)}, Subject("sum", "100"), HostClock())
+    arms = {"torch": Arm(torch.kernel, unjudged), "torch:unfold": Arm(torch.slower, unjudged)}
+    versus(arms, Subject("sum", "100", device.name), device.clock)
+"""
+IMAGINARY_TORCH = """
+from contextlib import nullcontext
+from types import SimpleNamespace as Namespace
+
+__version__, int8, milliseconds = "imaginary", "int8", 0.0
+version = Namespace(cuda="13.0")
+inference_mode = nullcontext
+set_num_threads = lambda threads: None
+get_num_threads = lambda: 1
+empty = lambda size, dtype, device: Namespace(zero_=kernel)
+answers = Namespace(is_available=lambda: True, get_cpu_capability=lambda: "AVX2")
+cudnn = Namespace(flags=lambda **settings: nullcontext(), version=lambda: 9, benchmark=False, allow_tf32=False)
+matmul = Namespace(allow_tf32=False)
+backends = Namespace(cpu=answers, mkl=answers, mkldnn=answers, cudnn=cudnn, cuda=Namespace(matmul=matmul))
+properties = Namespace(name="Imaginary", total_memory=1 << 30, L2_cache_size=1 << 20, multi_processor_count=1)
+
+class Event:
+    def __init__(self, enable_timing): pass
+    def record(self): self.at = milliseconds
+    def synchronize(self): pass
+    def elapsed_time(self, end): return end.at - self.at
+
+def kernel():
+    global milliseconds
+    milliseconds += 0.25
+
+def slower():
+    kernel(); kernel()
+
+cuda = Namespace(
+    is_available=lambda: True, Event=Event, current_device=lambda: 0, get_device_properties=lambda device: properties
+)
 """
 
 
@@ -211,10 +281,12 @@ def test_a_wrong_answer_is_not_timed_and_the_others_are(bench: Callable[..., Out
 
 
 def test_an_interrupt_loses_nothing_that_was_measured(bench: Callable[..., Outcome]) -> None:
-    done = bench(EXAMPLE + INTERRUPT, "--versus-seconds=600")
+    """30 blocks are 15 rounds, fewer than any comparison ends with by itself."""
+    done = bench(EXAMPLE + INTERRUPT)
     assert done.code == 2
     for rows in (done.json["d2lref"]["comparisons"], done.log[1:]):
         assert [row["stop"] == "interrupted" for row in rows] == [False, False, True]
+        assert rows[-1]["ratio"]["of"] == 15
     assert "paired ratios" in done.output
 
 
@@ -222,3 +294,36 @@ def test_a_log_that_cannot_be_written_ends_the_run_in_one_line(bench: Callable[.
     done = bench(EXAMPLE, "--versus-log=/nowhere/run.jsonl")
     assert done.code == 4
     assert done.output.strip() == "ERROR: --versus-log: cannot write /nowhere/run.jsonl: No such file or directory"
+
+
+def test_a_gpu_is_timed_by_its_events_hot_and_cold(bench: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(IMAGINARY_TORCH)
+    done = bench(EXAMPLE + ON_DEVICE, "-k", "cuda")
+    assert done.code == 0, done.output
+    rows = {row["clock"]: row for row in done.json["d2lref"]["comparisons"]}
+    assert {clock: (row["device"], row["ratio"]["value"]) for clock, row in rows.items()} == {
+        "cuda-hot": ("cuda", 2.0),
+        "cuda-cold": ("cuda", 2.0),
+    }
+    assert rows["cuda-hot"]["calls"] == {"self": 2, "baseline": 4}
+    assert rows["cuda-cold"]["calls"] == {"self": 1, "baseline": 1}
+    assert rows["cuda-hot"]["seconds"] == {"self": 0.5e-3, "baseline": 0.25e-3}
+    assert done.json["d2lref"]["machine"]["gpu"]["name"] == "Imaginary"
+
+
+@pytest.mark.parametrize(
+    ("torch", "skipped", "reason"),
+    [
+        ("raise ModuleNotFoundError('No module named torch', name='torch')", 3, "torch is the baseline: pip install"),
+        (IMAGINARY_TORCH + "cuda.is_available = lambda: False", 2, "no CUDA device"),
+    ],
+    ids=["no torch", "no CUDA"],
+)
+def test_what_is_missing_skips_with_its_reason(
+    bench: Callable[..., Outcome], tmp_path: Path, torch: str, skipped: int, reason: str
+) -> None:
+    (tmp_path / "torch.py").write_text(torch)
+    done = bench(EXAMPLE + ON_DEVICE, "-k", "device", "-rs")
+    assert done.code == 0, done.output
+    assert f"{skipped} skipped" in done.output
+    assert reason in done.output

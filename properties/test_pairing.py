@@ -23,8 +23,8 @@ RISK = 1e-9  # chance that a statistical test below fails although its theorem h
 
 
 def near(left: float, right: float) -> bool:
-    """Return whether two numbers differ by no more than a logarithm, a mean of two and an exponential round."""
-    return abs(left - right) <= 8 * math.ulp(max(abs(left), abs(right), 1.0))
+    """Return whether two numbers differ by what a few logarithms, each below 16, and an exponential round."""
+    return abs(left - right) <= 16 * math.ulp(max(abs(left), abs(right), 16.0))
 
 
 def tail(trials: int, chance: float, fewest: int) -> float:

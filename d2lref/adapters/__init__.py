@@ -1,1 +1,4 @@
-"""Translations of other frameworks into the calling convention. Each file imports its framework, and is loaded when it is named."""
+"""Translations of other frameworks into the calling convention.
+
+Each file imports its framework, and is loaded when it is named.
+"""

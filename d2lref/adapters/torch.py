@@ -10,7 +10,9 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's documentat
 from d2lref.oracle.implementation import LAYOUTS, Implementation, Library
 from d2lref.spec import Array
 
-_LAYOUTS = tuple(name for name in LAYOUTS if name not in {"negative", "readonly"})  # from_numpy refuses the one, warns at the other
+_LAYOUTS = tuple(
+    name for name in LAYOUTS if name not in {"negative", "readonly"}
+)  # from_numpy refuses the one, warns at the other
 
 
 def library(device: str = "cpu") -> Library:
@@ -26,7 +28,15 @@ def library(device: str = "cpu") -> Library:
         return torch.from_numpy(array).to(device=place, dtype=getattr(torch, dtype))
 
     move = f".to('{device}')" if place.type != "cpu" else ""
-    return Library(f"torch:{device}", to, _back, _LAYOUTS, "import torch", f"torch.from_numpy({{}}){move}", "{}.detach().cpu().numpy()")
+    return Library(
+        f"torch:{device}",
+        to,
+        _back,
+        _LAYOUTS,
+        "import torch",
+        f"torch.from_numpy({{}}){move}",
+        "{}.detach().cpu().numpy()",
+    )
 
 
 def _back(tensor: Array) -> np.ndarray:
@@ -54,10 +64,16 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
 
 
 def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """Return vjp(gy, *arrays, **options) by torch.autograd.grad; with several outputs gy is a tuple and the first is followed."""
+    """Return vjp(gy, *arrays, **options) by torch.autograd.grad.
+
+    With several outputs gy is a tuple and the first is followed.
+    """
 
     def vjp(gy: Any, *arrays: Any, **options: Any) -> tuple[Any, ...]:
-        leaves = [None if a is None else a.detach().clone().requires_grad_(_followed(forward, i)) for i, a in enumerate(arrays)]
+        leaves = [
+            None if a is None else a.detach().clone().requires_grad_(_followed(forward, i))
+            for i, a in enumerate(arrays)
+        ]
         y = forward(*leaves, **options)
         asked = [a for a in leaves if a is not None and a.requires_grad]
         gradients = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
@@ -67,7 +83,10 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 
 def _followed(forward: Callable[..., Any], place: int) -> bool:
-    """Return whether autograd follows this array: all but the running statistics of batch_norm, which it updates in place."""
+    """Return whether autograd follows this array.
+
+    All but the running statistics of batch_norm, which it updates in place.
+    """
     return not (forward is F.batch_norm and place in {1, 2})
 
 
@@ -81,7 +100,10 @@ def _correlate(axes: int) -> Callable[..., Any]:
 
 
 _ORIGIN = {
-    "corr": "def implementation(x, kernel):\n    return torch.nn.functional.conv{axes}d(x[None, None], kernel[None, None])[0, 0]",
+    "corr": """
+def implementation(x, kernel):
+    return torch.nn.functional.conv{axes}d(x[None, None], kernel[None, None])[0, 0]
+""".strip(),
 }
 
 _VJP_ORIGIN = """

@@ -1,11 +1,14 @@
-"""The judge of any implementation of any subject it is handed. It imports no op: names are resolved above it, in `d2lref.catalogue`."""
+"""The judge of any implementation of any subject it is handed.
 
+It imports no op: names are resolved above it, in `d2lref.catalogue`.
+"""
+
+from d2lref.oracle.caller import Caller as Caller
 from d2lref.oracle.campaign import Budget as Budget
 from d2lref.oracle.campaign import Campaign as Campaign
 from d2lref.oracle.campaign import Interrupted as Interrupted
 from d2lref.oracle.campaign import Progress as Progress
 from d2lref.oracle.campaign import run as run
-from d2lref.oracle.caller import Caller as Caller
 from d2lref.oracle.common import all_laws as all_laws
 from d2lref.oracle.common import common_laws as common_laws
 from d2lref.oracle.common import common_mistakes as common_mistakes

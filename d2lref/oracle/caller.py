@@ -26,7 +26,10 @@ class Raised(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that a law made: "forward" or "vjp", the arrays (float64), the cotangent, the options passed, and the answers."""
+    """One call that a law made.
+
+    "forward" or "vjp", the arrays (float64), the cotangent, the options passed, and the answers.
+    """
 
     kind: str
     arrays: tuple[Array, ...]
@@ -70,7 +73,8 @@ class Caller:
         except Exception as error:
             raise Raised(str(error)) from error
         wanted = tuple(
-            _shape(a) if a is not None and o.differentiable else None for a, o in zip(arrays, self.op.operands, strict=True)
+            _shape(a) if a is not None and o.differentiable else None
+            for a, o in zip(arrays, self.op.operands, strict=True)
         )
         values = self._values(_aligned(answers, wanted), wanted, "gradient")
         bounds = self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
@@ -78,7 +82,7 @@ class Caller:
         return _pairs(values, bounds)
 
     def raw(self, *arrays: Array, **options: Any) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
-        """Return the inputs as handed over (after the call), the answers as they came back, and copies of the inputs from before."""
+        """Return the inputs as handed over, the answers as they came back, and copies of the inputs from before the call."""
         stored = self.stored(*arrays)
         before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
         try:
@@ -108,7 +112,10 @@ class Caller:
         return replace(self, left_out=names)
 
     def stored(self, *arrays: Array) -> list[Any]:
-        """Return fresh arrays of the storage dtype in the implementation's library. Raises OffGrid when a value does not fit."""
+        """Return fresh arrays of the storage dtype in the implementation's library.
+
+        Raises OffGrid when a value does not fit.
+        """
         return [None if a is None else self._store(a) for a in arrays]
 
     def _store(self, array: Array) -> Any:
@@ -116,7 +123,9 @@ class Caller:
             message = f"a law handed over values that are not on the {self.precision.storage} grid"
             raise OffGrid(message)
         array = np.array(array, dtype=HOST_DTYPE[self.precision.storage], order="C")
-        return self.implementation.library.to(lay_out(array, self.layout) if self.layout else array, self.precision.storage)
+        return self.implementation.library.to(
+            lay_out(array, self.layout) if self.layout else array, self.precision.storage
+        )
 
     def _keywords(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return self.implementation.keywords(self.op, options, self.left_out)
@@ -148,7 +157,9 @@ class Caller:
             raise WrongAnswer(message)
         return value
 
-    def _record(self, kind: str, arrays: tuple[Array, ...], options: Mapping[str, Any], answers: tuple[Any, ...], gy: Any = None) -> None:
+    def _record(
+        self, kind: str, arrays: tuple[Array, ...], options: Mapping[str, Any], answers: tuple[Any, ...], gy: Any = None
+    ) -> None:
         if self.calls is not None:
             self.calls.append(Call(kind, arrays, self._keywords(options), answers, gy))
 
@@ -164,7 +175,10 @@ def _shape(array: Array | None) -> tuple[int, ...] | None:
 
 
 def _aligned(answers: Any, wanted: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return gradients aligned with the operands: a bare array is the only one wanted, and absent ones at the end may be left out."""
+    """Return gradients aligned with the operands.
+
+    A bare array is the only one wanted, and absent ones at the end may be left out.
+    """
     if not isinstance(answers, tuple | list):
         if sum(w is not None for w in wanted) != 1:
             message = f"one gradient came back, expected {sum(w is not None for w in wanted)}"
@@ -176,7 +190,8 @@ def _aligned(answers: Any, wanted: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _pairs(values: tuple[Any, ...], bounds: tuple[Any, ...]) -> tuple[Pair | None, ...]:
     return tuple(
-        None if v is None else Pair(v, np.broadcast_to(outward(b), v.shape)) for v, b in zip(values, bounds, strict=True)
+        None if v is None else Pair(v, np.broadcast_to(outward(b), v.shape))
+        for v, b in zip(values, bounds, strict=True)
     )
 
 

@@ -1,4 +1,7 @@
-"""A run of `check`: draw cases, hold laws against them, shrink and diagnose what fails, and show that every law could have failed."""
+"""A run of `check`: draw cases, hold laws against them, and shrink and diagnose what fails.
+
+A law that could not have failed is no evidence: each is shown to catch one of the mistakes it knows.
+"""
 
 import itertools
 import time
@@ -108,7 +111,10 @@ class Campaign:
     # Drawing
 
     def drawn(self) -> Iterator[Drawn]:
-        """Yield supported cases until the budget ends: the gallery, then seeded ones, the last tenth climbed by Hypothesis."""
+        """Yield supported cases until the budget ends.
+
+        The gallery, then seeded ones, the last tenth climbed by Hypothesis.
+        """
         count = 0
         for drawn in gallery(self.op, self.seed, self.precision.storage):
             if self.implementation.supported(self.op, drawn.form) and not self._over(count):
@@ -117,10 +123,9 @@ class Campaign:
         for number in itertools.count():
             if self._over(count) or number > 200 * (count + 50):
                 return
-            drawn = self._seeded(number)
-            if drawn is not None:
+            if found := self._seeded(number):
                 count += 1
-                yield drawn
+                yield found
 
     def _over(self, count: int) -> bool:
         if self.budget.seconds is not None:
@@ -193,7 +198,7 @@ class Campaign:
         return outside_band(verdict, f, case) if law is self.laws[0] else verdict
 
     def _strike(self, law: Law, drawn: Drawn, verdict: Verdict) -> Verdict:
-        """Return FAIL when fresh values of the same form leave the band as well, each time; else the SUSPECT verdict."""
+        """Return FAIL when fresh values of the same form leave the band each time, else the SUSPECT verdict."""
         for turn in range(1, STRIKES):
             again = fill(self.op, drawn.form, drawn.regime, drawn.seed + turn, self.precision.storage)
             if self._verdict(law, again).status not in {Status.SUSPECT, Status.FAIL}:
@@ -297,11 +302,10 @@ class Campaign:
         record = self.records[law.says]
         if not record.executed or record.failed:
             return False
-        controls = [m for m in mistakes if law.says in m.caught_by or (law.definition and (m.vjp if law.vjp else m.forward))]
-        for drawn in self._controls(law):
-            if any(self._caught(law, m, drawn.case) for m in controls):
-                return False
-        return True
+        controls = [
+            m for m in mistakes if law.says in m.caught_by or (law.definition and (m.vjp if law.vjp else m.forward))
+        ]
+        return not any(self._caught(law, m, drawn.case) for drawn in self._controls(law) for m in controls)
 
     def _controls(self, law: Law) -> Iterator[Drawn]:
         kept = [d for d in self.kept if law.when(d.case)]
@@ -343,10 +347,10 @@ def _status(record: LawRecord, idle: set[str]) -> Status:
         return record.status
     if record.failed:
         return Status.FAIL
-    if record.law in idle:
-        return Status.VACUOUS
     if record.undecidable > record.executed / 2:
         return Status.UNDECIDABLE
+    if record.law in idle:
+        return Status.VACUOUS
     return Status.SUSPECT if record.suspect else Status.PASS
 
 

@@ -12,9 +12,12 @@ CEILING = 1e6  # a ratio to climb on must be finite; a failure is far below
 
 
 def climb(judged: Callable[[Choices, int], float | None], examples: int, seed: int) -> None:
-    """Call judged(choices, seed of the values) on `examples` cases; what it returns is climbed on, None is passed over.
+    """Call judged(choices, seed of the values) on `examples` cases.
 
-    Hypothesis only draws and climbs here: failures are kept by the caller and shrunk by `shrink`, which simplifies values too.
+    What it returns is climbed on, None is passed over.
+
+    Hypothesis only draws and climbs here: failures are kept by the caller and shrunk by `shrink`, which simplifies
+    values too.
     """
 
     @seeded_with(seed)

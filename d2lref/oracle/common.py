@@ -9,7 +9,6 @@ from d2lref.oracle.caller import Caller
 from d2lref.rounding import Pair, claim, inner
 from d2lref.spec import REQUIRED, Array, Case, Claim, Law, Mistake, Op
 
-
 # 1 Laws
 
 
@@ -52,7 +51,9 @@ def _adjoint(op: Op) -> Law:
     linear = [i for i, o in enumerate(op.operands) if o.linear]
 
     def holds(f: Caller, case: Case) -> Claim:
-        arrays = tuple(None if o.optional and not o.linear else a for a, o in zip(case.arrays, op.operands, strict=True))
+        arrays = tuple(
+            None if o.optional and not o.linear else a for a, o in zip(case.arrays, op.operands, strict=True)
+        )
         place = linear[case.seed % len(linear)]
         forward = f(*arrays, **case.options)
         back = f.vjp(case.cotangents[0], *arrays, **case.options)[place]
@@ -70,7 +71,9 @@ def _batch(op: Op) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
         whole = f(*case.arrays, **case.options)
         pick = case.seed % count(case)
-        alone = tuple(a[pick : pick + 1] if b and a is not None else a for a, b in zip(case.arrays, batched, strict=True))
+        alone = tuple(
+            a[pick : pick + 1] if b and a is not None else a for a, b in zip(case.arrays, batched, strict=True)
+        )
         return claim(whole[pick : pick + 1], f(*alone, **case.options))
 
     return Law("an image does not see its batch", holds, when=lambda case: count(case) > 1)
@@ -106,7 +109,9 @@ def _repeats(op: Op) -> Law:
         before = [None if a is None else np.array(back(a)) for a in kept]
         f.raw(-case.arrays[0], *case.arrays[1:], **case.options)
         note = ""
-        if any(b is not None and not np.array_equal(back(a), b, equal_nan=True) for a, b in zip(kept, before, strict=True)):
+        if any(
+            b is not None and not np.array_equal(back(a), b, equal_nan=True) for a, b in zip(kept, before, strict=True)
+        ):
             note = "a later call overwrote the first answer"
         again = f(*case.arrays, **case.options)
         if note:
@@ -173,12 +178,19 @@ def all_laws(op: Op) -> tuple[Law, ...]:
 def _kind(f: Caller, answer: Any) -> str:
     """Return "dtype shape" of an answer."""
     array = f.implementation.library.back(answer)
-    name = "bfloat16" if "bfloat16" in str(getattr(answer, "dtype", "")) else str(getattr(array, "dtype", type(array).__name__))
+    name = (
+        "bfloat16"
+        if "bfloat16" in str(getattr(answer, "dtype", ""))
+        else str(getattr(array, "dtype", type(array).__name__))
+    )
     return f"{name} {tuple(np.shape(array))}"
 
 
 def _one_hot(case: Case) -> tuple[Any, ...]:
-    """Return the first cotangent with a single entry kept, and none of the others: dilution hides one wrong element in a thousand."""
+    """Return the first cotangent with a single entry kept, and none of the others.
+
+    Dilution hides one wrong element in a thousand.
+    """
     head = case.cotangents[0]
     if not head.size:
         return case.cotangents
@@ -191,8 +203,10 @@ def _joined(claims: list[Claim]) -> Claim:
     """Return several claims as one, flattened when there is more than one."""
     if len(claims) == 1:
         return claims[0]
-    columns = [np.concatenate([np.ravel(np.broadcast_to(c[i], np.shape(c.left))) for c in claims]) for i in range(3)]
-    return Claim(*columns)
+    left, right, bound = (
+        np.concatenate([np.ravel(np.broadcast_to(c[i], np.shape(c.left))) for c in claims]) for i in range(3)
+    )
+    return Claim(left, right, bound)
 
 
 def _both(left: Any, right: Any) -> Claim:
@@ -209,13 +223,55 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
     """Return the generic mistakes that apply to the op; each is caught by the common law of the same concern."""
     names = {law.says for law in common_laws(op)}
     made = (
-        Mistake("answers in another dtype", "NumPy promotion, NEP 50", _widened(op), None, ("answers in the shape and dtype of the rule",)),
-        Mistake("the gradient is rolled by one", "an off-by-one in the backward loop", None, _rolled_vjp(op), ("the vjp is the adjoint",)),
-        Mistake("the batch comes back in another order", "sorted batches", _rolled_batch(op), _rolled_batch_vjp(op), ("an image does not see its batch",)),
-        Mistake("works in place", "inplace=True", _in_place(op), None, ("inputs stay as they were, answers own their memory",)),
-        Mistake("reuses its output buffer", "a static workspace", _buffered(op), None, ("a second call repeats the first and leaves its answer alone",)),
-        Mistake("reads memory in storage order", "a kernel that assumes contiguous input", _storage_order(op), None, ("any memory order gives the same answer",)),
-        Mistake("has other defaults", "a changed signature", _other_defaults(op), None, ("an option left out means its default",)),
+        Mistake(
+            "answers in another dtype",
+            "NumPy promotion, NEP 50",
+            _widened(op),
+            None,
+            ("answers in the shape and dtype of the rule",),
+        ),
+        Mistake(
+            "the gradient is rolled by one",
+            "an off-by-one in the backward loop",
+            None,
+            _rolled_vjp(op),
+            ("the vjp is the adjoint",),
+        ),
+        Mistake(
+            "the batch comes back in another order",
+            "sorted batches",
+            _rolled_batch(op),
+            _rolled_batch_vjp(op),
+            ("an image does not see its batch",),
+        ),
+        Mistake(
+            "works in place",
+            "inplace=True",
+            _in_place(op),
+            None,
+            ("inputs stay as they were, answers own their memory",),
+        ),
+        Mistake(
+            "reuses its output buffer",
+            "a static workspace",
+            _buffered(op),
+            None,
+            ("a second call repeats the first and leaves its answer alone",),
+        ),
+        Mistake(
+            "reads memory in storage order",
+            "a kernel that assumes contiguous input",
+            _storage_order(op),
+            None,
+            ("any memory order gives the same answer",),
+        ),
+        Mistake(
+            "has other defaults",
+            "a changed signature",
+            _other_defaults(op),
+            None,
+            ("an option left out means its default",),
+        ),
         Mistake("answers zeros", "a kernel that was never launched", _per_answer(op, np.zeros_like)),
         Mistake("accepts anything", "no checks at the door", _accepts_anything(op), None, ("bad input is refused",)),
     )
@@ -244,7 +300,10 @@ def _rolled_vjp(op: Op) -> Callable[..., Any]:
 
 
 def _batch_turned(op: Op, arrays: tuple[Array, ...], step: int) -> tuple[Array, ...]:
-    return tuple(np.roll(a, step, axis=0) if o.batch and a is not None else a for a, o in zip(_whole(op, arrays), op.operands, strict=True))
+    return tuple(
+        np.roll(a, step, axis=0) if o.batch and a is not None else a
+        for a, o in zip(_whole(op, arrays), op.operands, strict=True)
+    )
 
 
 def _rolled_batch(op: Op) -> Callable[..., Any]:

@@ -1,8 +1,12 @@
-"""Which bug it is: the mistake whose answers these are, the precision the error is consistent with, the options it depends on."""
+"""Which bug a failure is.
+
+The mistake whose answers these are, the precision the error is consistent with, and the options it depends on.
+"""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +16,14 @@ from d2lref.oracle.common import common_mistakes
 from d2lref.oracle.implementation import Implementation, as_form
 from d2lref.oracle.values import fill
 from d2lref.rounding import FORMATS, PRESETS, ROUNDING_RMS, Pair, Precision, round_to
-from d2lref.spec import REQUIRED, Array, Case, Form, Law, Mistake, Op
+from d2lref.spec import REQUIRED, Case, Form, Law, Mistake, Op
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a failure looks like. mistake: the known mistake with the same answers, and whom it cites. precision: the arithmetic that
-    explains the error. depends_on: (option, value, the default with which it passes).
+    """What a failure looks like. mistake: the known mistake with the same answers, and whom it cites.
+
+    Precision: the arithmetic that explains the error. depends_on: (option, value, the default with which it passes).
     """
 
     mistake: str = ""
@@ -89,14 +94,21 @@ def _close(left: Answers, right: Answers) -> bool:
         if a is None or b is None:
             continue
         with np.errstate(invalid="ignore"):
-            near = (np.abs(a.value - b.value) <= a.error + b.error) | (a.value == b.value) | (np.isnan(a.value) & np.isnan(b.value))
+            near = (
+                (np.abs(a.value - b.value) <= a.error + b.error)
+                | (a.value == b.value)
+                | (np.isnan(a.value) & np.isnan(b.value))
+            )
         if not near.all():
             return False
     return True
 
 
 def nearest_mistake(op: Op, ask: Ask, seen: list[Seen], p: Precision) -> Mistake | None:
-    """Return the mistake (the op's own or a generic one) that gives the implementation's answers on every case; with several, the one that is right least often."""
+    """Return the mistake (the op's own or a generic one) that gives the implementation's answers on every case.
+
+    With several, the one that is right least often.
+    """
     best, most = None, 0
     for mistake in (*op.mistakes, *common_mistakes(op)):
         if (mistake.vjp if ask is _gradients else mistake.forward) is None:
@@ -128,13 +140,16 @@ def _matches(wrong: Caller, ask: Ask, seen: list[Seen]) -> int:
 
 
 def precision_hypothesis(f: Caller, ask: Ask, seen: list[Seen]) -> str:
-    """Return the narrower arithmetic whose answers these are: rounded operands, a narrow store, or a narrow accumulator."""
+    """Return the narrower arithmetic whose answers these are.
+
+    Rounded operands, a narrow store, or a narrow accumulator.
+    """
     narrow = [n for n, form in FORMATS.items() if form.p < f.precision.stored.p]
     for name in sorted(narrow, key=lambda n: -FORMATS[n].p - (n == "float16") / 2):
-        if _explains(seen, lambda s, name=name: _rounded_operands(f.op, ask, s.case, name)):
+        if _explains(seen, partial(_rounded_operands, f.op, ask, name)):
             return f"{name} operands, {f.precision.accumulator.name} accumulation"
     for name in narrow:
-        if _explains(seen, lambda s, name=name: tuple(_stored(a, name) for a in s.exact)):
+        if _explains(seen, partial(_narrow_store, name)):
             return f"answers stored in {name}"
     return _narrow_accumulator(f, ask, seen)
 
@@ -144,49 +159,79 @@ def _explains(seen: list[Seen], predicted: Callable[[Seen], Answers]) -> bool:
         return all(_close(s.answers, predicted(s)) for s in seen)
 
 
-def _stored(pair: Pair | None, name: str) -> Pair | None:
-    return None if pair is None else Pair(round_to(pair.value, name), pair.error)
+def _narrow_store(name: str, s: Seen) -> Answers:
+    return tuple(None if a is None else Pair(round_to(a.value, name), a.error) for a in s.exact)
 
 
-def _rounded_operands(op: Op, ask: Ask, case: Case, name: str) -> Answers:
+def _rounded_operands(op: Op, ask: Ask, name: str, s: Seen) -> Answers:
+    case = s.case
     right = Caller(op, Implementation("definition", op.definition, op.vjp), PRESETS["float64"])
     arrays = tuple(
-        a if a is None or not (o.linear or not o.optional) else round_to(a, name) for a, o in zip(case.arrays, op.operands, strict=True)
+        a if a is None or not (o.linear or not o.optional) else round_to(a, name)
+        for a, o in zip(case.arrays, op.operands, strict=True)
     )
     cotangents = tuple(None if c is None else round_to(c, name) for c in case.cotangents)
     return ask(right, replace(case, arrays=arrays, cotangents=cotangents))
 
 
 def _narrow_accumulator(f: Caller, ask: Ask, seen: list[Seen]) -> str:
-    """Return the accumulator whose bound all errors keep and whose predicted rms is nearest to theirs, in the logarithm."""
-    del ask
+    """Return the accumulator whose bound all errors keep.
+
+    Of several, the one whose predicted rms is nearest to theirs, in the logarithm.
+    """
+    seen = [
+        s for s in seen if s.case.regime not in {"subnormal", "wide_range"}
+    ]  # there the narrow format's range decides, not its digits
     best, distance = "", math.log(4)
-    seen = [s for s in seen if s.case.regime not in {"subnormal", "wide_range"}]  # there the narrow format's range decides, not its digits
     for name in ("float16", "bfloat16", "float32"):
         if FORMATS[name].p >= f.precision.accumulator.p:
             continue
         claim = replace(f.precision, accumulate=name)
+        if ask is _gradients:
+            best = best or (f"{name} accumulation" if all(_within(f.op, claim, s, ask) for s in seen) else "")
+            continue
         ratio = _rms_ratio(f.op, claim, seen)
-        if ratio and abs(math.log(ratio)) < distance and all(_within(f.op, claim, s) for s in seen):
-            best, distance = f"{name} accumulation (rms of the error {ratio:.2f} times what it predicts)", abs(math.log(ratio))
+        if ratio and abs(math.log(ratio)) < distance and all(_within(f.op, claim, s, ask) for s in seen):
+            best, distance = (
+                f"{name} accumulation (rms of the error {ratio:.2f} times what it predicts)",
+                abs(math.log(ratio)),
+            )
     return best
 
 
-def _within(op: Op, claim: Precision, s: Seen) -> bool:
-    if len(op.outputs) > 1 or s.answers[0] is None or s.exact[0] is None:
-        return False
+def _within(op: Op, claim: Precision, s: Seen, ask: Ask) -> bool:
+    """Return whether the answers keep the bound of the claim, with operands in the accumulator's format."""
+    wide = replace(claim, operands=claim.accumulate if claim.accumulate != "float32" else None)
+    exact = tuple(None if p is None else p.value for p in s.exact)
     with np.errstate(all="ignore"):
-        wide = replace(claim, operands=claim.accumulate if claim.accumulate != "float32" else None)
-        bound = op.bound(s.exact[0].value, wide, *s.case.arrays, **s.case.options)
-        error = np.abs(s.answers[0].value - s.exact[0].value)
-    return bool((np.isinf(bound) | (error <= bound)).all())
+        if ask is _gradients:
+            sent = s.case.cotangents if len(op.outputs) > 1 else s.case.cotangents[0]
+            bounds = op.vjp_bound(exact, wide, sent, *s.case.arrays, **s.case.options)
+        else:
+            found = op.bound(exact if len(exact) > 1 else exact[0], wide, *s.case.arrays, **s.case.options)
+            bounds = found if len(exact) > 1 else (found,)
+        held = [
+            (np.isinf(b) | (np.abs(a.value - e.value) <= b)).all()
+            for a, e, b in zip(s.answers, s.exact, bounds, strict=True)
+            if a is not None and e is not None
+        ]
+    return all(held)
 
 
 def _rms_ratio(op: Op, claim: Precision, seen: list[Seen]) -> float:
-    """Return rms(error) / rms(predicted) over the normal cases, 0 when there are none: the prediction is the spread times ROUNDING_RMS."""
+    """Return rms(error) / rms(predicted) over the normal cases, 0 when there are none.
+
+    The prediction is the spread times ROUNDING_RMS.
+    """
     errors, spreads = 0.0, 0.0
     for s in seen:
-        if op.spread is None or s.case.regime != "normal" or len(op.outputs) > 1 or s.answers[0] is None or s.exact[0] is None:
+        if (
+            op.spread is None
+            or s.case.regime != "normal"
+            or len(op.outputs) > 1
+            or s.answers[0] is None
+            or s.exact[0] is None
+        ):
             continue
         with np.errstate(all="ignore"):
             errors += float(np.sum(np.square(s.answers[0].value - s.exact[0].value)))
@@ -195,7 +240,10 @@ def _rms_ratio(op: Op, claim: Precision, seen: list[Seen]) -> float:
 
 
 def options_it_depends_on(f: Caller, minimal: Case, fails: Callable[[Case], Any]) -> tuple[tuple[str, Any, Any], ...]:
-    """Return the options of the minimal case that must keep their value for it to fail: with the default, the same form passes."""
+    """Return the options of the minimal case that must keep their value for it to fail.
+
+    With the default, the same form passes.
+    """
     depends = []
     for name, value in minimal.options.items():
         default = f.op.options[name]
@@ -204,12 +252,17 @@ def options_it_depends_on(f: Caller, minimal: Case, fails: Callable[[Case], Any]
         form = Form(as_form(minimal).shapes, {**minimal.options, name: default})
         try:
             regime = minimal.regime if minimal.regime != "given" else f.op.regimes[0]
-            trials = [replace(minimal, options=form.options, cotangents=fill(f.op, form, regime, s, f.precision.storage).cotangents) for s in range(3)]
+            trials = [
+                replace(
+                    minimal,
+                    options=form.options,
+                    cotangents=fill(f.op, form, regime, s, f.precision.storage).cotangents,
+                )
+                for s in range(3)
+            ]
             trials += [fill(f.op, form, regime, s, f.precision.storage) for s in range(3)]
         except ValueError:
             continue
         if not any(fails(t) for t in trials):
             depends.append((name, value, default))
     return tuple(depends)
-
-

@@ -32,7 +32,8 @@ def expected(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], p: Prec
             message = f"{op.name}: no option {name!r}, expected {', '.join(op.options) or 'none'}"
             raise TypeError(message)
     if len(arrays) > len(op.operands):
-        message = f"{op.name}: {len(arrays)} arrays, expected at most {len(op.operands)} ({', '.join(o.name for o in op.operands)})"
+        names = ", ".join(o.name for o in op.operands)
+        message = f"{op.name}: {len(arrays)} arrays, expected at most {len(op.operands)} ({names})"
         raise TypeError(message)
     whole = tuple(None if a is None else np.asarray(to_numpy(a), np.float64) for a in arrays)
     whole = (*whole, *[None] * (len(op.operands) - len(arrays)))
@@ -69,5 +70,6 @@ def _assert_one(actual: Any, value: Array, bound: Array, name: str) -> None:
     verdict = judge(Claim(found, value, bound))
     if verdict.status is Status.FAIL:
         v = verdict
-        message = f"{name}{list(v.index)} = {v.left:.9g}, expected {v.right:.9g} within {v.bound:.3g}: {v.ratio:.3g} times the bound"
+        found_here = f"{name}{list(v.index)} = {v.left:.9g}, expected {v.right:.9g}"
+        message = f"{found_here} within {v.bound:.3g}: {v.ratio:.3g} times the bound"
         raise AssertionError(message)

@@ -1,4 +1,7 @@
-"""A finding: the minimal case, one wrong number with its sum written out, the excess over the bound, a diagnosis, and code that shows it."""
+"""A finding: one broken law on its minimal case.
+
+One wrong number with its sum written out, the excess over the bound, a diagnosis, and code that shows it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ from d2lref.spec import Array, Case, Op
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One wrong number of one call: which output (or gradient), where, what came and what the definition says within its bound."""
+    """One wrong number of one call.
+
+    Which output (or gradient), where, what came and what the definition says within its bound.
+    """
 
     role: str
     index: tuple[int, ...]
@@ -33,7 +39,10 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken law on its minimal case. excess: difference over bound. calls: what the law asked of the implementation."""
+    """One broken law on its minimal case. excess: difference over bound.
+
+    Calls: what the law asked of the implementation.
+    """
 
     subject: str
     implementation: str
@@ -55,7 +64,10 @@ class Finding:
 
     def __str__(self) -> str:
         """Return the finding for a terminal."""
-        lines = [f"{self.verdict.status.upper()} {self.subject}: {self.law}", f"  implementation  {self.implementation}, claimed {self.precision}"]
+        lines = [
+            f"{self.verdict.status.upper()} {self.subject}: {self.law}",
+            f"  implementation  {self.implementation}, claimed {self.precision}",
+        ]
         lines.append(f"  minimal case    {self._arrays_text()}")
         lines += [f"  options         {_options_text(self.case.options)}"] if self.case.options else []
         if self.element is not None:
@@ -66,7 +78,9 @@ class Finding:
             lines.append(f"  note            {self.verdict.note}")
         elif self.element is None:
             v = self.verdict
-            lines.append(f"  the two sides   at {v.index}: {v.left:.9g} and {v.right:.9g}, allowed difference {v.bound:.3g}")
+            lines.append(
+                f"  the two sides   at {v.index}: {v.left:.9g} and {v.right:.9g}, allowed difference {v.bound:.3g}"
+            )
         if self.verdict.status is not Status.ERROR:
             lines.append(f"  excess          {self._excess_text()}")
             lines.append(f"  diagnosis       {self.diagnosis}")
@@ -91,7 +105,10 @@ def _options_text(options: Mapping[str, Any]) -> str:
 
 
 def wrong_element(f: Caller, calls: list[Call]) -> tuple[Element, Call] | None:
-    """Return the worst element of the first call whose answers leave the definition's bound, and that call; None when all are right."""
+    """Return the worst element of the first call whose answers leave the definition's bound, and that call.
+
+    None when all are right.
+    """
     for call in calls:
         exact, bounds, roles = _right(f, call)
         for role, found, value, bound in zip(roles, call.answers, exact, bounds, strict=True):
@@ -126,7 +143,9 @@ def _right(f: Caller, call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], tup
         bound = op.bound(value, f.precision, *call.arrays, **options)
         exact, bounds = (value, bound) if len(op.outputs) > 1 else ((value,), (bound,))
         roles = op.outputs
-    wide = tuple(None if v is None else np.broadcast_to(outward(b), np.shape(v)) for v, b in zip(exact, bounds, strict=True))
+    wide = tuple(
+        None if v is None else np.broadcast_to(outward(b), np.shape(v)) for v, b in zip(exact, bounds, strict=True)
+    )
     return exact, wide, roles
 
 
@@ -138,7 +157,7 @@ def full_options(op: Op, options: Mapping[str, Any]) -> dict[str, Any]:
 def written_out(op: Op, call: Call, role: str, index: tuple[int, ...]) -> str:
     """Return the exact value as a sum of products, "1·2 + 3·(-1) = -1"; "" when the op is no such sum there."""
     pairs = _products(op, call, role, index)
-    if pairs is None or len(pairs) > 40:  # noqa: PLR2004 - more terms than a person reads
+    if pairs is None or len(pairs) > 40:
         return ""
     expected, exact = pairs[-1], sum(a * b for a, b in pairs[:-1])
     terms = [f"{_number(a)}·{_number(b)}" for a, b in pairs[:-1]]
@@ -153,7 +172,10 @@ def written_out(op: Op, call: Call, role: str, index: tuple[int, ...]) -> str:
 
 
 def _products(op: Op, call: Call, role: str, index: tuple[int, ...]) -> list[tuple[float, float]] | None:
-    """Return the factors of each term, then (exact value, 1): from the op's own derivative, so for whatever is linear in its first array."""
+    """Return the factors of each term, then (exact value, 1).
+
+    From the op's own derivative, so for whatever is linear in its first array.
+    """
     options, first = full_options(op, call.options), call.arrays[0]
     if call.kind == "forward" and role == op.outputs[0] and len(op.outputs) == 1:
         head = np.zeros(op.shape(*(None if a is None else a.shape for a in call.arrays), **options)[0])
@@ -183,12 +205,21 @@ def _number(value: float) -> str:
 
 
 def reproduction(f: Caller, law: str, call: Call | None, element: Element | None, verdict: Verdict) -> str:
-    """Return a Python program without d2lref that calls the implementation on the minimal case and asserts the expected value."""
+    """Return a Python program that calls the implementation on the minimal case and asserts the expected value.
+
+    It does without d2lref.
+    """
     target = f.implementation
     if call is None:
         return f"# {f.op.name}: {law}\n# {verdict.note or 'no single call shows it; see the case in this record'}\n"
     names = [o.name for o in f.op.operands]
-    lines = [f'"""{f.op.name}: {law}."""', "", "import numpy as np", *([target.library.preamble] if target.library.preamble else []), ""]
+    lines = [
+        f'"""{f.op.name}: {law}."""',
+        "",
+        "import numpy as np",
+        *([target.library.preamble] if target.library.preamble else []),
+        "",
+    ]
     lines += _binding(target, call.kind), ""
     lines += [_array_line(n, a, f) for n, a in zip(names, call.arrays, strict=True) if a is not None]
     passed = [n if a is not None else "None" for n, a in zip(names, trimmed(list(call.arrays)), strict=False)]
@@ -233,7 +264,11 @@ def _assertion(f: Caller, call: Call, element: Element | None, verdict: Verdict)
         return [f"print(answer)  # {verdict.note or 'no single call shows it: the law compares several'}"]
     many = call.kind == "vjp" or len(f.op.outputs) > 1
     roles = [f"d{o.name}" for o in f.op.operands] if call.kind == "vjp" else list(f.op.outputs)
-    picked = "answer" if not many else f"(answer if isinstance(answer, (tuple, list)) else (answer,))[{roles.index(element.role)}]"
+    picked = (
+        "answer"
+        if not many
+        else f"(answer if isinstance(answer, (tuple, list)) else (answer,))[{roles.index(element.role)}]"
+    )
     home = f.implementation.library.back_text.format(picked)
     return [
         f"found = float({home}[{', '.join(map(str, element.index))}])" if element.index else f"found = float({home})",

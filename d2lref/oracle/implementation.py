@@ -18,8 +18,8 @@ LAYOUTS = ("fortran", "strided", "negative", "offset", "readonly", "channels_las
 class Library:
     """An array library: `to(array, dtype)` takes a NumPy array there, `back(array)` brings one home.
 
-    layouts: the memory orders (of LAYOUTS) that `to` hands over as they are. preamble, to_text and back_text say the same
-    in Python for reproductions, with {} where the array stands.
+    layouts: the memory orders (of LAYOUTS) that `to` hands over as they are. preamble, to_text and back_text say the
+    same in Python for reproductions, with {} where the array stands.
     """
 
     name: str
@@ -55,10 +55,11 @@ NUMPY = Library("numpy", _numpy_to, np.asarray, LAYOUTS)
 class Implementation:
     """One implementation of one op.
 
-    forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be absent. options: the
-    option names that forward takes, None for all. supports: option name -> False (default only), one value, a tuple of values or a
-    predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of names). accepts(*shapes, **options) narrows it
-    to some forms. origin and vjp_origin: the Python texts that bind the names `implementation` and `vjp`, for reproductions.
+    forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be
+    absent. options: the option names that forward takes, None for all. supports: option name -> False (default only),
+    one value, a tuple of values or a predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of
+    names). accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the
+    names `implementation` and `vjp`, for reproductions.
     """
 
     name: str
@@ -74,7 +75,9 @@ class Implementation:
     @property
     def layouts(self) -> tuple[str, ...]:
         """Memory orders that are worth drawing."""
-        return tuple(name for name in self.supports.get("layouts", self.library.layouts) if name in self.library.layouts)
+        return tuple(
+            name for name in self.supports.get("layouts", self.library.layouts) if name in self.library.layouts
+        )
 
     def supported(self, op: Op, form: Form) -> bool:
         """Return whether the form lies in what the implementation says it supports."""
@@ -91,7 +94,10 @@ class Implementation:
         return self.accepts is None or bool(self.accepts(*form.shapes, **form.options))
 
     def keywords(self, op: Op, options: Mapping[str, Any], left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Return the options to pass: without those the callable lacks and without those left out on purpose (at their defaults)."""
+        """Return the options to pass.
+
+        Without those the callable lacks and without those left out on purpose (at their defaults).
+        """
         known = op.options if self.options is None else self.options
         return {k: v for k, v in options.items() if k in known and not (k in left_out and v == op.options[k])}
 
@@ -105,10 +111,13 @@ def _allowed(support: Any, value: Any) -> bool:
     return value in support if isinstance(support, tuple) else bool(value == support)
 
 
-def implementation(op: Op, target: Any, *, vjp: Any = None, library: Library = NUMPY, supports: Mapping[str, Any] | None = None) -> Implementation:
+def implementation(
+    op: Op, target: Any, *, vjp: Any = None, library: Library = NUMPY, supports: Mapping[str, Any] | None = None
+) -> Implementation:
     """Return the Implementation for a callable (or an Implementation, completed with vjp and supports).
 
-    Raises TypeError when the target or vjp cannot be called, ValueError for a `supports` key that means nothing for the op.
+    Raises TypeError when the target or vjp cannot be called, ValueError for a `supports` key that means nothing for the
+    op.
     """
     _check_supports(op, supports or {})
     if isinstance(target, Implementation):
@@ -119,7 +128,9 @@ def implementation(op: Op, target: Any, *, vjp: Any = None, library: Library = N
             raise TypeError(message)
     names = _option_names(op, target)
     origin, vjp_origin = binding(target, "implementation"), binding(vjp, "vjp") if vjp else ""
-    return Implementation(readable(target), target, vjp, library, names, dict(supports or {}), origin=origin, vjp_origin=vjp_origin)
+    return Implementation(
+        readable(target), target, vjp, library, names, dict(supports or {}), origin=origin, vjp_origin=vjp_origin
+    )
 
 
 def _check_supports(op: Op, supports: Mapping[str, Any]) -> None:
@@ -150,7 +161,10 @@ def readable(target: Callable[..., Any]) -> str:
 
 
 def binding(target: Callable[..., Any], to: str) -> str:
-    """Return the import that binds a callable to the name `to`; "" when nothing imports it (a lambda, a local function, a script)."""
+    """Return the import that binds a callable to the name `to`.
+
+    "" when nothing imports it (a lambda, a local function, a script).
+    """
     module, name = getattr(target, "__module__", None) or "", getattr(target, "__qualname__", "")
     if not name or module in {"", "__main__"} or "<" in name:
         return ""

@@ -9,7 +9,10 @@ from d2lref.oracle.caller import Caller, Raised, WrongAnswer
 from d2lref.spec import Case, Claim, Law
 
 SIGMAS = 7.0
-"""Half-width of the statistical band in standard deviations: a normal deviate leaves it once in 4e11 draws (numerics: the SUSPECT tier)."""
+"""Half-width of the statistical band in standard deviations.
+
+A normal deviate leaves it once in 4e11 draws (numerics: the SUSPECT tier).
+"""
 
 
 class Status(StrEnum):
@@ -61,12 +64,14 @@ class Verdict:
 def judge(claim: Claim) -> Verdict:
     """Return PASS, FAIL or UNDECIDABLE for a claim.
 
-    A claim is undecidable when it holds, but so would any answer: no element has a bound of zero or one below the largest size on
-    either side. Shapes that differ fail.
+    A claim is undecidable when it holds, but so would any answer: no element has a bound of zero or one below the
+    largest size on either side. Shapes that differ fail.
     """
     left, right = np.asarray(claim.left, np.float64), np.asarray(claim.right, np.float64)
     if left.shape != right.shape:
-        return Verdict(Status.FAIL, Tier.EXACT, np.inf, note=f"shape {left.shape} on the left, {right.shape} on the right")
+        return Verdict(
+            Status.FAIL, Tier.EXACT, np.inf, note=f"shape {left.shape} on the left, {right.shape} on the right"
+        )
     bound = np.broadcast_to(np.asarray(claim.bound, np.float64), left.shape)
     if not left.size:
         return Verdict(Status.PASS, Tier.EXACT, note=claim.note)
@@ -97,7 +102,10 @@ def _decides(left: np.ndarray, right: np.ndarray, bound: np.ndarray) -> bool:
 
 
 def hold(law: Law, f: Caller, case: Case) -> Verdict:
-    """Return the verdict of a law on a case: an exception of the implementation is ERROR, an answer of the wrong kind FAIL."""
+    """Return the verdict of a law on a case.
+
+    An exception of the implementation is ERROR, an answer of the wrong kind FAIL.
+    """
     try:
         with np.errstate(all="ignore"):  # an overflow in a stranger's NumPy is an answer to judge, not a warning
             return judge(law.holds(f, case))
@@ -105,17 +113,30 @@ def hold(law: Law, f: Caller, case: Case) -> Verdict:
         return Verdict(Status.FAIL, Tier.EXACT, np.inf, note=str(error))
     except Raised as error:
         cause = error.__cause__
-        return Verdict(Status.ERROR, Tier.EXACT, np.inf, note=f"raised {type(cause).__name__}: {cause}".strip().rstrip(":"))
+        return Verdict(
+            Status.ERROR, Tier.EXACT, np.inf, note=f"raised {type(cause).__name__}: {cause}".strip().rstrip(":")
+        )
 
 
 def outside_band(verdict: Verdict, f: Caller, case: Case) -> Verdict:
-    """Return the verdict of a definition law, or SUSPECT when an error inside the bound leaves the 7 sigma band on normal data."""
+    """Return the verdict, or SUSPECT when an error inside the bound leaves the 7 sigma band on normal data."""
     op = f.op
-    if verdict.status is not Status.PASS or op.spread is None or case.regime != "normal" or f.precision.algorithm != "any-order":
+    if (
+        verdict.status is not Status.PASS
+        or op.spread is None
+        or case.regime != "normal"
+        or f.precision.algorithm != "any-order"
+    ):
         return verdict
     answer, exact = f(*case.arrays, **case.options), op.definition(*case.arrays, **case.options)
     band = SIGMAS * op.spread(exact, f.precision, *case.arrays, **case.options)
     outer = judge(Claim(answer.value, exact, band))
     if outer.status is not Status.FAIL:
         return verdict
-    return replace(outer, status=Status.SUSPECT, tier=Tier.SUSPECT, bound=outer.bound, note=f"outside {SIGMAS:g} standard deviations of rounding")
+    return replace(
+        outer,
+        status=Status.SUSPECT,
+        tier=Tier.SUSPECT,
+        bound=outer.bound,
+        note=f"outside {SIGMAS:g} standard deviations of rounding",
+    )

@@ -12,8 +12,8 @@ from d2lref.spec import Op
 def items(op: Op, judged: Callable[[], Report]) -> Callable[..., None]:
     """Return a test function parametrised by the laws of the op; `judged` runs once, when the first item does.
 
-    An item passes when its law was executed and held, is skipped when the law is absent or nothing drawn was supported, and
-    fails with the finding otherwise.
+    An item passes when its law was executed and held, is skipped when the law is absent or nothing drawn was supported,
+    and fails with the finding otherwise.
     """
     import pytest
 

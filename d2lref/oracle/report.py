@@ -22,7 +22,10 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class LawRecord:
-    """What one law met in a run. worst: largest ratio of difference to bound among cases that are not failures, and where."""
+    """What one law met in a run.
+
+    Worst: largest ratio of difference to bound among cases that are not failures, and where.
+    """
 
     law: str
     executed: int = 0
@@ -36,8 +39,10 @@ class LawRecord:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of `check`. verdicts: one record per law. counts: cases drawn, executed, unsupported, ... coverage: how often each
-    regime and each option value was executed. seconds: wall time. interrupted: the run was stopped, and this is what it had found.
+    """The outcome of `check`. verdicts: one record per law. counts: cases drawn, executed, unsupported, ...
+
+    Coverage: how often each regime and each option value was executed. seconds: wall time. interrupted: the run was
+    stopped, and this is what it had found.
     """
 
     subject: str
@@ -55,7 +60,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Return whether something was executed, nothing failed or was vacuous, and no law was undecidable on more than half its cases."""
+        """Return whether something was executed and nothing failed, was vacuous or was mostly undecidable."""
         spoilt = {Status.FAIL, Status.ERROR, Status.VACUOUS, Status.UNDECIDABLE}
         return self.counts["executed"] > 0 and not any(v.status in spoilt for v in self.verdicts)
 
@@ -78,18 +83,18 @@ class Report:
     def headline(self) -> str:
         """Return the verdict in one line."""
         word = "interrupted" if self.interrupted else "ok" if self.ok else "NOT OK"
-        n = self.counts
-        return (
-            f"{self.subject} {self.implementation} [{self.precision}]: {word}; {n['executed']} claims on {n['cases']} cases, "
-            f"{len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}, worst ratio {self.worst:.3g}, {self.seconds:.1f} s"
-        )
+        n, found = self.counts, len(self.findings)
+        evidence = f"{n['executed']} claims on {n['cases']} cases, {found} finding{'s' * (found != 1)}"
+        measured = f"worst ratio {self.worst:.3g}, {self.seconds:.1f} s"
+        return f"{self.subject} {self.implementation} [{self.precision}]: {word}; {evidence}, {measured}"
 
     def __str__(self) -> str:
         """Return the headline, a line for every law, and the findings."""
         width = max((len(v.law) for v in self.verdicts), default=0)
         lines = [self.headline()]
         lines += [
-            f"  {v.status:<12} {v.law:<{width}}  {v.executed:>6} executed, worst {v.worst:.3g}{_asides(v)}" for v in self.verdicts
+            f"  {v.status:<12} {v.law:<{width}}  {v.executed:>6} executed, worst {v.worst:.3g}{_asides(v)}"
+            for v in self.verdicts
         ]
         skipped = self.counts["unsupported"]
         lines += [f"  {skipped} drawn cases lay outside what the implementation supports"] if skipped else []
@@ -153,7 +158,13 @@ def finding_json(f: Finding) -> Json:
         "case": case_json(f.case),
         "element": None
         if e is None
-        else {"place": e.place, "found": plain(e.found), "expected": plain(e.expected), "bound": plain(e.bound), "written_out": e.written_out},
+        else {
+            "place": e.place,
+            "found": plain(e.found),
+            "expected": plain(e.expected),
+            "bound": plain(e.bound),
+            "written_out": e.written_out,
+        },
         "diagnosis": {
             "mistake": d.mistake,
             "cites": d.cites,
@@ -186,7 +197,9 @@ def case_from_json(data: Json) -> Case:
 
 def array_json(array: Array | None) -> Json | None:
     """Return shape and flat values of an array, None for None."""
-    return None if array is None else {"shape": list(array.shape), "values": [plain(v) for v in np.ravel(array).tolist()]}
+    return (
+        None if array is None else {"shape": list(array.shape), "values": [plain(v) for v in np.ravel(array).tolist()]}
+    )
 
 
 def array_from_json(data: Json | None) -> Array | None:
@@ -213,7 +226,10 @@ def environment() -> dict[str, str]:
 
 
 def write_json(data: Any, path: Path) -> None:
-    """Write JSON in one step: a reader sees the old file or the whole new one. Raises OSError when the folder cannot be written."""
+    """Write JSON in one step: a reader sees the old file or the whole new one.
+
+    Raises OSError when the folder cannot be written.
+    """
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -223,7 +239,10 @@ def write_json(data: Any, path: Path) -> None:
 
 
 def read_json(path: Path, schema: str = SCHEMA, version: int = VERSION) -> Json:
-    """Return the data of a file we wrote. Raises ValueError with one clear line for another schema or a newer version."""
+    """Return the data of a file we wrote.
+
+    Raises ValueError with one clear line for another schema or a newer version.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

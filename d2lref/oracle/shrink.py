@@ -1,7 +1,8 @@
 """From a failing case to a minimal one: first the regime and the form, then the values.
 
-The form shrinks by its record of choices (smaller indices mean simpler forms, see `sources`), the values by zeros, ones and small
-integers, in halves first and one by one in the end: a search that starts from structure where Hypothesis sees only a seed.
+The form shrinks by its record of choices (smaller indices mean simpler forms, see `sources`), the values by zeros, ones
+and small integers, in halves first and one by one in the end: a search that starts from structure where Hypothesis sees
+only a seed.
 """
 
 import time
@@ -22,7 +23,10 @@ SEEDS = 3  # values tried for each simpler form: a form is given up when none of
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What shrinking asks: `fails(case)` returns the verdict when the law fails on the case, else None. Stops at `deadline`."""
+    """What shrinking asks: `fails(case)` returns the verdict when the law fails on the case, else None.
+
+    Stops at `deadline`.
+    """
 
     op: Op
     storage: str
@@ -132,12 +136,15 @@ def _tried(case: Case, field: str, place: int, part: slice, change: Callable[[Ar
     if _complexity(flat[part]) >= _complexity(array.ravel()[part]) or (positive and not (flat[part] > 0).all()):
         return case
     arrays = tuple(flat.reshape(array.shape) if i == place else a for i, a in enumerate(getattr(case, field)))
-    simpler = replace(case, **{field: arrays})
+    simpler = replace(case, arrays=arrays) if field == "arrays" else replace(case, cotangents=arrays)
     return simpler if search.fails(simpler) is not None else case
 
 
 def _complexity(values: Array) -> float:
-    """Return how hard the values are to read: 0 for zero, 1 for one, more for larger integers, negative ones and fractions."""
+    """Return how hard the values are to read.
+
+    0 for zero, 1 for one, more for larger integers, negative ones and fractions.
+    """
     with np.errstate(all="ignore"):
         finite = np.isfinite(values)
         size = np.abs(np.where(finite, values, 1.0))

@@ -1,7 +1,7 @@
 """Where cases come from: a seeded generator, Hypothesis, a replayed record, and each op's gallery.
 
-All of them make the same primitive choice, an index below a count, and record it; a record replays to the same form, and a record of smaller
-indices to a simpler one. That is what shrinking works on.
+All of them make the same primitive choice, an index below a count, and record it; a record replays to the same form,
+and a record of smaller indices to a simpler one. That is what shrinking works on.
 """
 
 import random
@@ -16,7 +16,10 @@ CORNERS = (7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129)
 
 
 class Choices:
-    """A `spec.Draw` on one primitive: `index(count)` returns an integer in [0, count); what it returned is in `record`."""
+    """A `spec.Draw` on one primitive.
+
+    `index(count)` returns an integer in [0, count); what it returned is in `record`.
+    """
 
     def __init__(self, index: Callable[[int], int]) -> None:
         """Take the primitive; `record` collects the indices."""
@@ -38,7 +41,7 @@ class Choices:
 
     def sizes(self, *lows: int) -> Shape:
         """Return sizes from `low` to `low` + 3; one time in eight one of them is at or beside a block width."""
-        corner = self._pick(8) == 7  # noqa: PLR2004 - one in eight, and index 0 is no corner
+        corner = self._pick(8) == 7
         place = self._pick(len(lows)) if corner else -1
         return tuple(self._corner(low) if i == place else low + self._pick(4) for i, low in enumerate(lows))
 

@@ -1,10 +1,11 @@
 """The value regimes: where the numbers of a case come from (numerical reasons in each function).
 
-Every regime is a function (rng, shapes, form) -> list of float64 arrays, one per shape; `fill` rounds them to the storage format.
-A regime is drawn for a whole case, because what makes a value hard depends on its partners: a wide integer shows the width of an operand
-only when the other operand is small enough to keep the sum exact.
+Every regime is a function (rng, shapes, form) -> list of float64 arrays, one per shape; `fill` rounds them to the
+storage format. A regime is drawn for a whole case, because what makes a value hard depends on its partners: a wide
+integer shows the width of an operand only when the other operand is small enough to keep the sum exact.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -30,13 +31,18 @@ def on_grid(array: Array, storage: str) -> bool:
 
 
 def lattice_small(rng: Rng, shapes: Shapes, form: Format) -> Values:
-    """Integers -3..3: sums of their products are exact in any order, so that one misplaced value shows in the last bit."""
+    """Integers -3..3: sums of their products are exact in any order.
+
+    One misplaced value shows in the last bit.
+    """
     del form
     return [rng.integers(-3, 4, s).astype(np.float64) for s in shapes]
 
 
 def lattice_wide(rng: Rng, shapes: Shapes, form: Format) -> Values:
-    """One array of odd integers with more bits than a narrower format holds, the others in {-1, 0, 1}: exact, unless operands or sums are narrowed.
+    """One array of odd integers with more bits than a narrower format holds, the others in {-1, 0, 1}.
+
+    Exact, unless operands or sums are narrowed.
 
     The others are thinned so that about 2^10 terms at most meet in a sum of 2^13-sized values, below 2^24.
     """
@@ -48,13 +54,16 @@ def lattice_wide(rng: Rng, shapes: Shapes, form: Format) -> Values:
             odd = 2 * rng.integers(2 ** (bits - 2), 2 ** (bits - 1), shape) + 1
             values.append(np.where(rng.random(shape) < 1 / 2, odd, -odd).astype(np.float64))
         else:
-            density = min(2 / 3, 2.0**10 / max(np.prod(shape), 1))
+            density = min(2 / 3, 2.0**10 / max(math.prod(shape), 1))
             values.append(np.where(rng.random(shape) < density, rng.choice([-1.0, 1.0], shape), 0.0))
     return values
 
 
 def sparse(rng: Rng, shapes: Shapes, form: Format) -> Values:
-    """Normal values, one array with about eight nonzeros: zeros add exactly, so that the bound of a large sum is that of a small one."""
+    """Normal values, one array with about eight nonzeros.
+
+    Zeros add exactly, so that the bound of a large sum is that of a small one.
+    """
     values = normal(rng, shapes, form)
     thin = int(rng.integers(len(shapes))) if shapes else 0
     keep = min(1.0, 8 / max(values[thin].size, 1)) if shapes else 1.0
@@ -80,7 +89,10 @@ def wide_range(rng: Rng, shapes: Shapes, form: Format) -> Values:
 
 
 def cancelling(rng: Rng, shapes: Shapes, form: Format) -> Values:
-    """Large values of alternating sign plus noise in one array, near 1 in the others: the sum is far smaller than its terms."""
+    """Large values of alternating sign plus noise in one array, near 1 in the others.
+
+    The sum is far smaller than its terms.
+    """
     large = int(rng.integers(len(shapes))) if shapes else 0
     size = 2.0 ** (form.p // 2)
     values = []
@@ -147,14 +159,16 @@ REGIMES: Mapping[str, Callable[[Rng, Shapes, Format], Values]] = {
 def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
     """Return the case: values of the regime on the storage grid, the same for the same seed.
 
-    Cotangents come from the regime too, except where it is about the arrays alone (large_mean, nonfinite): there they are small integers.
+    Cotangents come from the regime too, except where it is about the arrays alone (large_mean, nonfinite): there they
+    are small integers.
     """
     rng = np.random.default_rng(seed)
     grid = FORMATS[storage]
     present = [s for s in form.shapes if s is not None]
     values = iter(REGIMES[regime](rng, present, grid))
     arrays = tuple(
-        None if s is None else _settled(next(values), storage, positive=o.positive) for s, o in zip(form.shapes, op.operands, strict=True)
+        None if s is None else _settled(next(values), storage, positive=o.positive)
+        for s, o in zip(form.shapes, op.operands, strict=True)
     )
     outs = op.shape(*form.shapes, **form.options)
     around = "lattice_small" if regime in {"large_mean", "nonfinite"} else regime

@@ -158,24 +158,24 @@ def definition(
 def slide(axes: int, way: Way, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
     """Return the convolution with its sliding sum taken by `way`, a function of the form of `unfold.by_columns`."""
     plan = geometry(axes, x.shape, weight.shape, None if bias is None else bias.shape, **options)
-    y = way(_image(x, plan), _filters(weight, plan), plan.stride, plan.dilation)
+    y = way(of_image(x, plan), of_filters(weight, plan), plan.stride, plan.dilation)
     y = namespace(y).reshape(y, (x.shape[0], weight.shape[0], *plan.out))
     return y if bias is None else y + namespace(y).reshape(bias, (-1, *(1,) * axes))
 
 
-def _in_groups(a: Array, axis: int, groups: int) -> Array:
+def in_groups(a: Array, axis: int, groups: int) -> Array:
     """Return the array with one axis split into groups and what each has."""
     return namespace(a).reshape(a, (*a.shape[:axis], groups, a.shape[axis] // groups, *a.shape[axis + 1 :]))
 
 
-def _image(x: Array, plan: Geometry) -> Array:
+def of_image(x: Array, plan: Geometry) -> Array:
     """Return x padded, in groups: (N, G, C / G, *size)."""
-    return _in_groups(pad(x, plan.pads), 1, plan.groups)
+    return in_groups(pad(x, plan.pads), 1, plan.groups)
 
 
-def _filters(weight: Array, plan: Geometry) -> Array:
+def of_filters(weight: Array, plan: Geometry) -> Array:
     """Return the filters in groups: (G, K / G, C / G, *window)."""
-    return _in_groups(weight, 0, plan.groups)
+    return in_groups(weight, 0, plan.groups)
 
 
 def by_pixels(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
@@ -186,14 +186,14 @@ def by_pixels(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
     return xp.matmul(w[(..., *(0,) * len(stride))], pixels)
 
 
-def is_pointwise(_x: Shape, weight: Shape, *_: Any, **_options: Any) -> bool:
+def is_pointwise(_x: Array, weight: Array, *_: Any, **_options: Any) -> bool:
     """Return whether the window is a single pixel."""
-    return math.prod(weight[2:]) == 1
+    return math.prod(weight.shape[2:]) == 1
 
 
-def is_depthwise(_x: Shape, weight: Shape, *_: Any, **_options: Any) -> bool:
+def is_depthwise(_x: Array, weight: Array, *_: Any, **_options: Any) -> bool:
     """Return whether every group has a single channel."""
-    return weight[1] == 1
+    return bool(weight.shape[1] == 1)
 
 
 def variants(axes: int) -> dict[str, Variant]:
@@ -224,17 +224,17 @@ def vjp(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **op
 def image_part(gy: Array, weight: Array, x: Shape, plan: Geometry) -> Array:
     """Return the gradient of the image: that of the padded image, without its border."""
     padded = tuple(n + before + after for n, (before, after) in zip(x[2:], plan.pads, strict=True))
-    grouped = _in_groups(gy, 1, plan.groups)
-    whole = unfold.image_gradient(grouped, _filters(weight, plan), padded, plan.stride, plan.dilation)
+    grouped = in_groups(gy, 1, plan.groups)
+    whole = unfold.image_gradient(grouped, of_filters(weight, plan), padded, plan.stride, plan.dilation)
     inside = (slice(before, before + n) for n, (before, _) in zip(x[2:], plan.pads, strict=True))
     return namespace(gy).reshape(whole[(..., *inside)], tuple(x))
 
 
 def filter_part(gy: Array, x: Array, weight: Shape, plan: Geometry) -> Array:
     """Return the gradient of the filters."""
-    grouped = _in_groups(gy, 1, plan.groups)
+    grouped = in_groups(gy, 1, plan.groups)
     return namespace(gy).reshape(
-        unfold.filter_gradient(grouped, _image(x, plan), tuple(weight[2:]), plan.stride, plan.dilation), tuple(weight)
+        unfold.filter_gradient(grouped, of_image(x, plan), tuple(weight[2:]), plan.stride, plan.dilation), tuple(weight)
     )
 
 
@@ -252,10 +252,10 @@ def bound(
     """rounding.multilinear_bound of the sum of products and the bias, or fourier.bound where transforms are claimed."""
     if p.algorithm == "fft":
         plan = geometry(axes, x.shape, weight.shape, **options)
-        image, filters = _image(x, plan), _filters(weight, plan)
+        image, filters = of_image(x, plan), of_filters(weight, plan)
         length = fourier.longest(image.shape[3:], filters.shape[3:], plan.dilation)
-        b = None if bias is None else _in_groups(bias, 0, plan.groups)
-        return fourier.bound(image, filters, b, length, _in_groups(y, 1, plan.groups), p).reshape(y.shape)
+        b = None if bias is None else in_groups(bias, 0, plan.groups)
+        return fourier.bound(image, filters, b, length, in_groups(y, 1, plan.groups), p).reshape(y.shape)
     return multilinear_bound(_evaluate(axes, options), (x, weight), (bias,), y=y, p=p)
 
 
@@ -301,9 +301,9 @@ def _transformed_gradients(
 
     Norms do not see that one of the operands is flipped or has zeros between its entries.
     """
-    image, filters, grouped = _image(x, plan), _filters(weight, plan), _in_groups(gy, 1, plan.groups)
+    image, filters, grouped = of_image(x, plan), of_filters(weight, plan), in_groups(gy, 1, plan.groups)
     length = fourier.longest(image.shape[3:], filters.shape[3:], plan.dilation)
-    gx, gw = _in_groups(grads[0], 1, plan.groups), np.moveaxis(_filters(grads[1], plan), 2, 0)
-    of_image = fourier.bound(grouped, np.swapaxes(filters, 1, 2), None, length, gx, p)
-    of_filters = fourier.bound(np.swapaxes(image, 0, 2), np.moveaxis(grouped, 0, 2), None, length, gw, p)
-    return of_image.reshape(x.shape), np.moveaxis(of_filters, 0, 2).reshape(weight.shape)
+    gx, gw = in_groups(grads[0], 1, plan.groups), np.moveaxis(of_filters(grads[1], plan), 2, 0)
+    image_bound = fourier.bound(grouped, np.swapaxes(filters, 1, 2), None, length, gx, p)
+    filter_bound = fourier.bound(np.swapaxes(image, 0, 2), np.moveaxis(grouped, 0, 2), None, length, gw, p)
+    return image_bound.reshape(x.shape), np.moveaxis(filter_bound, 0, 2).reshape(weight.shape)

@@ -1,6 +1,6 @@
 """What the chapters on max pooling and on average pooling say in the same words: forms, refusals, laws, misplaced windows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -24,12 +24,12 @@ def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> For
     k = _option(draw, axes, 1, (6, 4, 3)[axes - 1])
     s = draw.choice(None, _option(draw, axes, 1, 4))
     d = _option(draw, axes, 1, dilations) if dilations > 1 else 1
-    kernel, dilation = _each(k, axes), _each(d, axes)
-    stride = kernel if s is None else _each(s, axes)
+    kernel, dilation = each(k, axes), each(d, axes)
+    stride = kernel if s is None else each(s, axes)
     p = _padding(draw, kernel)
     ceil_mode = draw.choice(False, True)
     lows = []
-    for a, b, c, e in zip(kernel, stride, _each(p, axes), dilation, strict=True):
+    for a, b, c, e in zip(kernel, stride, each(p, axes), dilation, strict=True):
         least = e * (a - 1) + 1 - 2 * c - (b - 1 if ceil_mode else 0)
         lows.append(max(a, 1) if within else max(least, e if a > 1 else 1, 1))
     n, channels, *size = draw.sizes(1, 1, *lows)
@@ -52,7 +52,8 @@ def _padding(draw: Draw, kernel: Shape) -> int | Shape:
     return tuple(draw.integer(0, k // 2) for k in kernel)
 
 
-def _each(value: int | Shape, axes: int) -> Shape:
+def each(value: int | Shape, axes: int) -> Shape:
+    """Return one integer per axis: an int counts for all of them."""
     return (value,) * axes if isinstance(value, int) else value
 
 
@@ -113,12 +114,13 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
 # 3 Laws that hold of both
 
 
-def grid_of(case: Case, **changes: Any) -> Grid | None:
-    """Return the windows of a case after changes of its options; None when they do not fit."""
+def grid_of(case: Case, size: Shape | None = None, **changes: Any) -> Any:
+    """Return the windows of a case after changes of its options (and of the size of its image); None when they do not fit."""
     kinds = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     told = {k: v for k, v in {**case.options, **changes}.items() if k in kinds}
+    size = case.arrays[0].shape[2:] if size is None else size
     try:
-        return grid("", case.arrays[0].ndim - 2, case.arrays[0].shape, **told)
+        return grid("", len(size), (1, 1, *size), **told)
     except ValueError:
         return None
 
@@ -143,9 +145,7 @@ def lone(g: Grid, seed: int, background: float, value: float) -> tuple[Array, Sh
 
 def _subsampled(f: Any, case: Case) -> Claim:
     """f(x, s) = f(x, 1)[..., ::s]."""
-    options, g = {**case.options, "ceil_mode": False}, grid_of(case, ceil_mode=False)
-    if g is None:
-        raise AssertionError
+    options, g = {**case.options, "ceil_mode": False}, grid_of(case)
     every = f(*case.arrays, **{**options, "stride": 1})
     return claim(f(*case.arrays, **options), every[(..., *(slice(None, None, s) for s in g.stride))])
 
@@ -217,19 +217,3 @@ def paired_channels(pool: Callable[..., Array]) -> Callable[..., Array]:
         return pool(axes, x[:, order], **options)
 
     return forward
-
-
-def bound_to(axes: int, function: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """Return the function with its first argument bound to `axes`; None stays None."""
-    if function is None:
-        return None
-
-    def bound(*arrays: Array, **options: Any) -> Any:
-        return function(axes, *arrays, **options)
-
-    return bound
-
-
-def keep(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the options of these names."""
-    return {k: v for k, v in options.items() if k in names}

@@ -1,0 +1,38 @@
+"""The speed of the judge itself: how long `check` takes, and how many cases a second and core."""
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import d2lref
+from benchmarks import machine, records
+
+if TYPE_CHECKING:
+    from d2lref.oracle import Report
+
+
+@pytest.mark.parametrize(
+    ("cases", "rounds"),
+    [pytest.param("quick", 3, marks=pytest.mark.quick), pytest.param(2000, 1, marks=pytest.mark.quick), ("ci", 1)],
+    ids=["quick", "2000", "ci"],
+)
+def test_check_conv2d(benchmark: BenchmarkFixture, run: records.Run, cases: str | int, rounds: int) -> None:
+    """Judge the reference's unfold variant as a stranger's plain NumPy function; the searches' shapes are tiny.
+
+    A whole check is timed, with the control that no law is vacuous: the search alone is faster.
+    """
+    spent: list[float] = []
+
+    def judge() -> "Report":
+        started = time.process_time()
+        report = d2lref.check("conv2d", d2lref.ops.conv2d.variants["unfold"].run, cases=cases)
+        spent.append(time.process_time() - started)
+        return report
+
+    with machine.pinned() as threads:
+        report = benchmark.pedantic(judge, rounds=rounds, warmup_rounds=int(rounds > 1))
+    assert report.ok, str(report)
+    if benchmark.enabled:
+        run.timed(records.speed(benchmark.fullname, "conv2d", report.counts["cases"], spent[-rounds:], threads))

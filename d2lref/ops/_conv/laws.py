@@ -1,0 +1,182 @@
+"""What a convolution does, in eleven sentences; each carries the general case back to a simpler one.
+
+Take the bias away, look at one group, at one of its filters, at one channel, without padding, dilation and stride: what is
+left is one image of one channel and one filter, and a filter that is a sum of single taps copies the image, shifted. So the laws leave no other
+operation, and none of them can be missed: for each there is a mistake that only it catches. Inside a law all other options stay as drawn.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from d2lref.arrays import blocks, dilate, pad, per_axis
+from d2lref.rounding import Pair, claim
+from d2lref.spec import Array, Case, Claim, Law, Shape
+
+PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+def _axes(case: Case) -> int:
+    """Return the number of axes of space."""
+    return int(case.arrays[0].ndim) - 2
+
+
+def _option(case: Case, name: str) -> Shape:
+    """Return an option with one integer for each axis."""
+    return per_axis(case.options[name], _axes(case))
+
+
+def _grouped(case: Case) -> bool:
+    return bool(case.options["groups"] > 1)
+
+
+def _biased(case: Case) -> bool:
+    return case.arrays[2] is not None
+
+
+def _pick(case: Case, *counts: int) -> tuple[int, ...]:
+    """Return an index below each count, from the seed of the case."""
+    return tuple(int(i) for i in np.random.default_rng(case.seed).integers(counts))
+
+
+# 1 One channel, one filter
+
+
+def _fits_without_padding(case: Case) -> bool:
+    x, w, _ = case.arrays
+    return bool(x.shape[0]) and all(n >= k for n, k in zip(x.shape[2:], w.shape[2:], strict=True))
+
+
+def _shifts(f: Any, case: Case) -> Claim:
+    image, window = case.arrays[0][:1, :1], case.arrays[1].shape[2:]
+    tap = _pick(case, *window)
+    single = np.zeros((1, 1, *window))
+    single[(0, 0, *tap)] = 1.0
+    seen = (slice(u, n - k + u + 1) for u, n, k in zip(tap, image.shape[2:], window, strict=True))
+    return claim(f(image, single, None, **PLAIN), image[(..., *seen)])
+
+
+def _linear(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    mask = np.random.default_rng(case.seed).random(w.shape) < 1 / 2
+    first, second = np.where(mask, w, 0.0), np.where(mask, 0.0, w)
+    whole = f(x, first - 2 * second, None, **case.options)
+    return claim(whole, f(x, first, None, **case.options) - 2 * f(x, second, None, **case.options))
+
+
+# 2 Stride, dilation, padding
+
+
+def _strided(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    every = (..., *(slice(None, None, s) for s in _option(case, "stride")))
+    return claim(f(x, w, None, **case.options), f(x, w, None, **{**case.options, "stride": 1})[every])
+
+
+def _dilated(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    holes = dilate(w, _option(case, "dilation"))
+    return claim(f(x, w, None, **case.options), f(x, holes, None, **{**case.options, "dilation": 1}))
+
+
+def _has_holes(case: Case) -> bool:
+    taps = case.arrays[1].shape[2:]
+    return any(d > 1 and k > 1 for d, k in zip(_option(case, "dilation"), taps, strict=True))
+
+
+def _bordered(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    padding = case.options["padding"]
+    widths = [0] * _axes(case) if padding == "valid" else _option(case, "padding")
+    border = pad(x, tuple((p, p) for p in widths))
+    return claim(f(x, w, None, **case.options), f(border, w, None, **{**case.options, "padding": 0}))
+
+
+def _same(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    missing = [d * (k - 1) for k, d in zip(w.shape[2:], _option(case, "dilation"), strict=True)]
+    border = pad(x, tuple((m // 2, m - m // 2) for m in missing))
+    return claim(f(x, w, None, **case.options), f(border, w, None, **{**case.options, "padding": 0}))
+
+
+# 3 Channels, filters, groups, bias
+
+
+def _channels_add(f: Any, case: Case) -> Claim:
+    x, w, _ = case.arrays
+    cut = 1 + _pick(case, x.shape[1] - 1)[0]
+    sizes = (cut, x.shape[1] - cut)
+    parts = zip(blocks(x, sizes, axis=1), blocks(w, sizes, axis=1), strict=True)
+    first, second = (f(a, b, None, **case.options) for a, b in parts)
+    return claim(f(x, w, None, **case.options), first + second)
+
+
+def _filters_alone(f: Any, case: Case) -> Claim:
+    x, w, b = case.arrays
+    (k,) = _pick(case, w.shape[0])
+    alone = f(x, w[k : k + 1], None if b is None else b[k : k + 1], **case.options)
+    return claim(f(x, w, b, **case.options)[:, k : k + 1], alone)
+
+
+def _groups_alone(f: Any, case: Case) -> Claim:
+    x, w, b = case.arrays
+    groups = case.options["groups"]
+    (g,) = _pick(case, groups)
+    channels, filters = _part(x.shape[1], groups, g), _part(w.shape[0], groups, g)
+    alone = f(x[:, channels], w[filters], None if b is None else b[filters], **{**case.options, "groups": 1})
+    return claim(f(x, w, b, **case.options)[:, filters], alone)
+
+
+def _part(count: int, groups: int, g: int) -> slice:
+    """Return the g-th of equal consecutive parts."""
+    return slice(g * count // groups, (g + 1) * count // groups)
+
+
+def _bias_adds(f: Any, case: Case) -> Claim:
+    x, w, b = case.arrays
+    each = b[(slice(None), *(None,) * _axes(case))]
+    return claim(f(x, w, b, **case.options), f(x, w, None, **case.options) + each)
+
+
+# 4 Gradients: those of x and weight are the adjoint law's, common to all ops
+
+
+def _bias_gradient(f: Any, case: Case) -> Claim:
+    gy = case.cotangents[0]
+    total = Pair.exact(gy).sum(axis=(0, *range(2, gy.ndim)))
+    return claim(f.vjp(gy, *case.arrays, **case.options)[2], total)
+
+
+LAWS = (
+    Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding),
+    Law("the answer is linear in the filter", _linear),
+    Law(
+        "a stride keeps every s-th answer",
+        _strided,
+        when=lambda case: any(s > 1 for s in _option(case, "stride")),
+    ),
+    Law("dilation is a filter with holes", _dilated, when=_has_holes),
+    Law(
+        "padding is a border of zeros on both sides",
+        _bordered,
+        when=lambda case: case.options["padding"] not in {0, "same"},
+    ),
+    Law(
+        "same padding keeps the size, the odd zero after the image",
+        _same,
+        when=lambda case: case.options["padding"] == "same",
+    ),
+    Law(
+        "channels add up",
+        _channels_add,
+        when=lambda case: not _grouped(case) and case.arrays[0].shape[1] > 1,
+    ),
+    Law(
+        "every filter answers as if it were alone",
+        _filters_alone,
+        when=lambda case: not _grouped(case) and case.arrays[1].shape[0] > 1,
+    ),
+    Law("groups are convolutions side by side", _groups_alone, when=_grouped),
+    Law("the bias adds one number to all answers of a filter", _bias_adds, when=_biased),
+    Law("the gradient of the bias is the sum over images and places", _bias_gradient, when=_biased, vjp=True),
+)

@@ -1,0 +1,428 @@
+"""How convolutions go wrong: each mistake models a bug report, or a warning of the book.
+
+Most are wrong forward and backward alike, as in a library whose gradients come from its own forward pass, so that the
+adjoint law is blind to them and a law about the answer must see them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from d2lref.algorithms import unfold
+from d2lref.arrays import pad
+from d2lref.ops._conv.definition import Geometry, definition, geometry, in_groups, of_image, of_filters, shape, vjp
+from d2lref.spec import Array, Mistake, Shape
+
+# 1 Data in the wrong place: the right convolution of misplaced operands, or a misplaced answer
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A convolution that is about to be computed: image, filters, options, and what the options mean."""
+
+    x: Array
+    weight: Array
+    options: dict[str, Any]
+    plan: Geometry
+
+    @property
+    def padded(self) -> Shape:
+        """Size of the image with its padding."""
+        return tuple(n + a + b for n, (a, b) in zip(self.x.shape[2:], self.plan.pads, strict=True))
+
+    @property
+    def spans(self) -> Shape:
+        """Size of the window with its holes."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.weight.shape[2:], self.plan.dilation, strict=True))
+
+    @property
+    def left_over(self) -> Shape:
+        """Pixels behind the last window, along each axis."""
+        return tuple((n - m) % s for n, m, s in zip(self.padded, self.spans, self.plan.stride, strict=True))
+
+
+Move = Callable[[Call, Array], Array]
+
+
+def _stay(_: Call, array: Array) -> Array:
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """Where data goes on its way into the right convolution and out of it; a move selects, permutes, and puts zeros."""
+
+    image: Move = _stay
+    filters: Move = _stay
+    answer: Move = _stay
+    options: Callable[[Call], dict[str, Any]] = lambda call: {}
+
+    def forward(self, axes: int, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
+        """Return the misplaced convolution; the bias is right."""
+        call = _call(axes, x, weight, options)
+        y = definition(axes, self.image(call, x), self.filters(call, weight), **options | self.options(call))
+        y = self.answer(call, y)
+        return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+
+    def vjp(self, axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+        """Return the gradients of `forward`: every move is undone by its adjoint."""
+        call = _call(axes, x, weight, options)
+        image, filters, others = self.image(call, x), self.filters(call, weight), options | self.options(call)
+        (right,) = shape(axes, image.shape, filters.shape, **others)
+        gx, gw = vjp(axes, _undone(partial(self.answer, call), gy, right), image, filters, **others)
+        gradients = _undone(partial(self.image, call), gx, x.shape), _undone(partial(self.filters, call), gw, weight.shape)
+        return (*gradients, *vjp(axes, gy, x, weight, *bias, **options)[2:])
+
+
+def _call(axes: int, x: Array, weight: Array, options: dict[str, Any]) -> Call:
+    return Call(x, weight, options, geometry(axes, x.shape, weight.shape, **options))
+
+
+def _undone(move: Callable[[Array], Array], moved: Array, shape: Shape) -> Array:
+    """Return the adjoint of a move: every entry goes back to where it came from, and those from one place add up."""
+    came_from = move(np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape))
+    total = np.zeros(1 + np.prod(shape, dtype=int), moved.dtype)
+    np.add.at(total, came_from, moved)
+    return total[1:].reshape(shape)
+
+
+def _turned_over(_: Call, w: Array) -> Array:
+    return np.flip(w, axis=tuple(range(2, w.ndim)))
+
+
+def _turned_last(_: Call, w: Array) -> Array:
+    return np.flip(w, axis=-1)
+
+
+def _first_axis_fastest(_: Call, w: Array) -> Array:
+    order = (0, 1, *reversed(range(2, w.ndim)))
+    return w.reshape(*w.shape[:2], *reversed(w.shape[2:])).transpose(order)
+
+
+def _every_gth_channel(call: Call, x: Array) -> Array:
+    groups = call.plan.groups
+    return x.reshape(x.shape[0], -1, groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def _groups_in_turn(call: Call, y: Array) -> Array:
+    return y.reshape(y.shape[0], call.plan.groups, -1, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
+
+
+def _whole_pairs(count: int, groups: int) -> Array:
+    """Return which of count channels are left when an odd last one of a group is forgotten; a single one never is."""
+    each = count // groups
+    return np.tile(np.arange(each) < max(each // 2 * 2, 1), groups)
+
+
+def _channels_in_pairs(call: Call, x: Array) -> Array:
+    return np.where(_whole_pairs(x.shape[1], call.plan.groups).reshape(1, -1, *(1,) * (x.ndim - 2)), x, x.dtype.type(0))
+
+
+def _filters_in_pairs(call: Call, w: Array) -> Array:
+    return np.where(_whole_pairs(w.shape[0], call.plan.groups).reshape(-1, *(1,) * (w.ndim - 1)), w, w.dtype.type(0))
+
+
+def _positive_taps(call: Call, w: Array) -> Array:
+    return np.where(call.weight > 0, w, w.dtype.type(0))
+
+
+def _next_images(_: Call, x: Array) -> Array:
+    return x[np.cumsum(np.arange(x.shape[0])) % max(x.shape[0], 1)]
+
+
+def _zeros_behind(call: Call, x: Array) -> Array:
+    if call.options.get("padding", 0) == "same":
+        return pad(x, call.plan.pads)
+    return pad(x, tuple((0, a + b) for a, b in call.plan.pads))
+
+
+def _odd_zero_first(call: Call, x: Array) -> Array:
+    if call.options.get("padding", 0) == "same":
+        return pad(x, tuple((b, a) for a, b in call.plan.pads))
+    return pad(x, call.plan.pads)
+
+
+def _padded(call: Call, x: Array) -> Array:
+    return pad(x, call.plan.pads)
+
+
+def _padded_amply(call: Call, x: Array) -> Array:
+    """Return x padded, with room behind it for the window whose dilation is that of the other axes."""
+    steps = zip(call.weight.shape[2:], call.plan.dilation, reversed(call.plan.dilation), strict=True)
+    return pad(_padded(call, x), tuple((0, max(0, (other - d) * (k - 1))) for k, d, other in steps))
+
+
+def _first_answers(call: Call, y: Array) -> Array:
+    return y[(..., *map(slice, call.plan.out))]
+
+
+def _from_the_end(call: Call, x: Array) -> Array:
+    return _padded(call, x)[(..., *(slice(n, None) for n in call.left_over))]
+
+
+def _to_the_end(call: Call, x: Array) -> Array:
+    missing = (-n % s for n, s in zip(call.left_over, call.plan.stride, strict=True))
+    return pad(_padded(call, x), tuple((0, m) for m in missing))
+
+
+def _no_padding(_: Call) -> dict[str, Any]:
+    return {"padding": 0}
+
+
+def _no_dilation(_: Call) -> dict[str, Any]:
+    return {"padding": 0, "dilation": 1}
+
+
+def _dilation_backwards(call: Call) -> dict[str, Any]:
+    return {"padding": 0, "dilation": call.plan.dilation[::-1]}
+
+
+def _stride_backwards(call: Call) -> dict[str, Any]:
+    return {"stride": call.plan.stride[::-1]}
+
+
+# 2 The bias in the wrong place
+
+
+def _bias_for_every_product(axes: int, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
+    products = np.prod(weight.shape[1:], dtype=int)
+    return definition(axes, x, weight, None if bias is None else bias * bias.dtype.type(products), **options)
+
+
+def _bias_of_the_first_group(axes: int, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
+    groups = options.get("groups", 1)
+    first = None if bias is None else np.tile(bias[: bias.shape[0] // groups], groups)
+    return definition(axes, x, weight, first, **options)
+
+
+# 3 Wrong gradients of the right answer
+
+
+def _averaged(place: int) -> Callable[..., tuple[Any, ...]]:
+    """Return a vjp whose gradient at `place` is the mean over the images, not the sum."""
+
+    def wrong(axes: int, gy: Array, *arrays: Array | None, **options: Any) -> tuple[Any, ...]:
+        right = vjp(axes, gy, *arrays, **options)
+        images = gy.dtype.type(max(gy.shape[0], 1))
+        return tuple(g / images if i == place and g is not None else g for i, g in enumerate(right))
+
+    return wrong
+
+
+def _filter_not_turned(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+    right = vjp(axes, gy, x, weight, *bias, **options)
+    turned = np.flip(weight, axis=tuple(range(2, weight.ndim)))
+    return (vjp(axes, gy, x, turned, **options)[0], *right[1:])
+
+
+def _stride_for_dilation(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+    """Return a vjp whose filter gradient is gw[u] = sum over n, i of gy[i] x[i d + u s]."""
+    plan, window = geometry(axes, x.shape, weight.shape, **options), weight.shape[2:]
+    image = of_image(x, plan)
+    steps = zip(image.shape[3:], plan.out, window, plan.stride, plan.dilation, strict=True)
+    room = pad(image, tuple((0, max(0, (o - 1) * d + (k - 1) * s + 1 - n)) for n, o, k, s, d in steps))
+    gw = unfold.filter_gradient(in_groups(gy, 1, plan.groups), room, window, plan.dilation, plan.stride)
+    gx, _, *rest = vjp(axes, gy, x, weight, *bias, **options)
+    return (gx, gw.reshape(weight.shape), *rest)
+
+
+def _last_window_wins(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+    """Return a vjp whose image gradient is written where windows overlap, not added."""
+    plan = geometry(axes, x.shape, weight.shape, **options)
+    whole, filters, cotangent = np.zeros_like(of_image(x, plan)), of_filters(weight, plan), in_groups(gy, 1, plan.groups)
+    seen = unfold.taps(whole, filters.shape[3:], plan.stride, plan.dilation)
+    for u, view in zip(product(*map(range, filters.shape[3:])), seen, strict=True):
+        view[...] = np.einsum("gkc,ngk...->ngc...", filters[(..., *u)], cotangent)
+    inside = (slice(a, a + n) for n, (a, _) in zip(x.shape[2:], plan.pads, strict=True))
+    return (whole[(..., *inside)].reshape(x.shape), *vjp(axes, gy, x, weight, *bias, **options)[1:])
+
+
+def _late(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+    """Return a vjp whose image gradient lies as many pixels too late as the last window left over."""
+    call = _call(axes, x, weight, options)
+    whole = pad(x, call.plan.pads)[(..., *(slice(0, n - r) for n, r in zip(call.padded, call.left_over, strict=True)))]
+    gx = pad(vjp(axes, gy, whole, weight, **options | {"padding": 0})[0], tuple((r, 0) for r in call.left_over))
+    inside = (slice(a, a + n) for n, (a, _) in zip(x.shape[2:], call.plan.pads, strict=True))
+    return (gx[(..., *inside)], *vjp(axes, gy, x, weight, *bias, **options)[1:])
+
+
+# 4 The list
+
+
+SHIFTS = "a filter with a single 1 copies the image, shifted by its tap"
+LINEAR = "the answer is linear in the filter"
+STRIDE = "a stride keeps every s-th answer"
+DILATION = "dilation is a filter with holes"
+PADDING = "padding is a border of zeros on both sides"
+SAME = "same padding keeps the size, the odd zero after the image"
+CHANNELS = "channels add up"
+FILTERS = "every filter answers as if it were alone"
+GROUPS = "groups are convolutions side by side"
+BIAS = "the bias adds one number to all answers of a filter"
+BIAS_GRADIENT = "the gradient of the bias is the sum over images and places"
+SHAPE = "answers in the shape and dtype of the rule"
+ADJOINT = "the vjp is the adjoint"
+BATCH = "an image does not see its batch"
+
+BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.2.5: the kernel is flipped horizontally and vertically"
+
+MISPLACED = (
+    ("the filter is flipped", "https://github.com/FluxML/NNlib.jl/issues/208", SHIFTS, Misplaced(filters=_turned_over)),
+    (
+        "groups read every G-th channel",
+        "https://github.com/onnx/onnx/issues/2273",
+        GROUPS,
+        Misplaced(image=_every_gth_channel),
+    ),
+    (
+        "the answers of the groups take turns",
+        "https://github.com/uxlfoundation/oneDNN/issues/352",
+        GROUPS,
+        Misplaced(answer=_groups_in_turn),
+    ),
+    (
+        "all zeros of the padding go behind the image",
+        "https://github.com/JuliaLang/julia/pull/498",
+        PADDING,
+        Misplaced(image=_zeros_behind, options=_no_padding),
+    ),
+    (
+        "same padding puts its odd zero before the image",
+        "https://github.com/ARM-software/ComputeLibrary/issues/208",
+        SAME,
+        Misplaced(image=_odd_zero_first, options=_no_padding),
+    ),
+    (
+        "dilation changes the size of the answer and nothing else",
+        "https://github.com/fastmachinelearning/hls4ml/issues/1508",
+        DILATION,
+        Misplaced(image=_padded, answer=_first_answers, options=_no_dilation),
+    ),
+    (
+        "the last strided window ends with the image",
+        "https://github.com/tensorflow/tensorflow/issues/10747",
+        STRIDE,
+        Misplaced(image=_from_the_end, options=_no_padding),
+    ),
+    (
+        "channels are read in pairs, an odd last one is left out",
+        "https://github.com/bhuman/CompiledNN/issues/16",
+        CHANNELS,
+        Misplaced(image=_channels_in_pairs),
+    ),
+    (
+        "filters are taken in pairs, an odd last one is left out",
+        "https://github.com/Maratyszcza/NNPACK/issues/130",
+        FILTERS,
+        Misplaced(filters=_filters_in_pairs),
+    ),
+    (
+        "negative weights are clipped",
+        "https://github.com/telugu-boy/seedimg/issues/9",
+        LINEAR,
+        Misplaced(filters=_positive_taps),
+    ),
+    (
+        "the step to the next image grows with its index",
+        "https://github.com/ARM-software/CMSIS_5/pull/708",
+        BATCH,
+        Misplaced(image=_next_images),
+    ),
+    (
+        "the size of the answer is rounded up",
+        "https://github.com/ENCP/CNNdroid/issues/4",
+        SHAPE,
+        Misplaced(image=_to_the_end, options=_no_padding),
+    ),
+)
+
+ON_SEVERAL_AXES = (
+    ("the filter is flipped along one axis only", BOOK, SHIFTS, Misplaced(filters=_turned_last)),
+    (
+        "unfold counts the taps with the first axis fastest",
+        "https://github.com/deeplearning4j/nd4j/issues/1646",
+        SHIFTS,
+        Misplaced(filters=_first_axis_fastest),
+    ),
+    (
+        "dilation is read in reverse order of the axes",
+        "https://github.com/torch/nn/issues/908",
+        DILATION,
+        Misplaced(image=_padded_amply, answer=_first_answers, options=_dilation_backwards),
+    ),
+    (
+        "stride is read in reverse order of the axes",
+        "https://github.com/mlpack/mlpack/issues/4050",
+        SHAPE,
+        Misplaced(options=_stride_backwards),
+    ),
+)
+
+BIASES = (
+    (
+        "the bias is added for every product",
+        "https://github.com/LazaroHurtado/micrograd-rs/pull/20",
+        BIAS,
+        _bias_for_every_product,
+    ),
+    (
+        "every group adds the biases of the first",
+        "https://github.com/robertknight/rten/pull/1408",
+        GROUPS,
+        _bias_of_the_first_group,
+    ),
+)
+
+GRADIENTS = (
+    (
+        "the filter's gradient is averaged over the images",
+        "https://github.com/sebgao/cTensor/issues/3",
+        ADJOINT,
+        _averaged(1),
+    ),
+    (
+        "stride and dilation change places in the filter's gradient",
+        "https://github.com/iree-org/iree-turbine/pull/1223",
+        ADJOINT,
+        _stride_for_dilation,
+    ),
+    (
+        "the image's gradient takes the filter without turning it",
+        "https://github.com/nntrainer/nntrainer/issues/705",
+        ADJOINT,
+        _filter_not_turned,
+    ),
+    (
+        "the image's gradient is overwritten where windows overlap",
+        "https://github.com/oreilly-japan/deep-learning-from-scratch/issues/27",
+        ADJOINT,
+        _last_window_wins,
+    ),
+    (
+        "the image's gradient is shifted by the pixels behind the last window",
+        "https://github.com/flagos-ai/FlagGems/pull/1576",
+        ADJOINT,
+        _late,
+    ),
+    (
+        "the bias's gradient is averaged over the images",
+        "https://github.com/dengfy/cs231n/issues/1",
+        BIAS_GRADIENT,
+        _averaged(2),
+    ),
+)
+
+
+def mistakes(axes: int) -> tuple[Mistake, ...]:
+    """Return the mistakes for images with so many axes of space; some need two."""
+    moved = (
+        Mistake(says, cites, partial(wrong.forward, axes), partial(wrong.vjp, axes), (law,))
+        for says, cites, law, wrong in (*MISPLACED, *(ON_SEVERAL_AXES if axes > 1 else ()))
+    )
+    biased = (Mistake(says, cites, partial(wrong, axes), None, (law,)) for says, cites, law, wrong in BIASES)
+    backward = (Mistake(says, cites, None, partial(wrong, axes), (law,)) for says, cites, law, wrong in GRADIENTS)
+    return (*moved, *biased, *backward)

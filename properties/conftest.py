@@ -1,0 +1,16 @@
+"""Hypothesis profiles, and the array libraries that the reference must run on.
+
+D2LREF_PROFILE chooses: dev (seconds), ci (minutes), deep (hours; failures found are kept in .hypothesis and tried
+first).
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+
+settings.register_profile("dev", max_examples=10, **COMMON)
+settings.register_profile("ci", max_examples=25, derandomize=True, **COMMON)
+settings.register_profile("deep", max_examples=5000, **COMMON)
+settings.load_profile(os.environ.get("D2LREF_PROFILE", "dev"))
