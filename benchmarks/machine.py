@@ -197,7 +197,7 @@ def _gpu_state() -> dict[str, str] | None:
     fields = ("clocks.sm", "temperature.gpu")
     command = [tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - fixed words
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     first = answer.stdout.partition("\n")[0]

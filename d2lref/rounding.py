@@ -267,7 +267,8 @@ def sum_bound(
     delta <= m u S + n u T: from delta <= |b| where T < v S, else from v (1 + n u) = u (1 + (n - 1) v). A product that
     joins unrounded is the case m = 1, b = T. An accumulator that truncates never makes a partial sum larger, so that
     each of K operations is wrong by at most 2u S.
-    tiny: sums that underflow are exact (ASNA, Problem 2.19), products lose tiny; so do sums when results are flushed.
+    tiny: products lose it, sums that underflow are exact (ASNA, Problem 2.19). When results are flushed sums lose it as
+    well, but what is flushed adds exactly from then on, so that no more than K operations of all lose anything.
     unit: a power of two that divides every product and addend. Where S <= 2^p unit, all partial sums are multiples of
     unit that the format holds, and E = l: the lattice theorem.
     exact_operands: splitting or rounding the operands loses nothing.
@@ -280,7 +281,7 @@ def sum_bound(
         s = s + own  # S is itself a float64 sum
         added = (1 + growth) * s + lost
         relative = k * p.u
-        error = relative * added + (2 if p.flushed else 1) * k * p.tiny * (1 + relative) + lost + own
+        error = relative * added + k * p.tiny * (1 + relative) + lost + own
         if not exact:
             error = error + p.operand_error * s
         elif room := _room(unit, p.accumulator, p):
@@ -621,8 +622,8 @@ def _product_residual(a: np.ndarray, b: np.ndarray, value: np.ndarray) -> np.nda
     """Return |a b - value| for value = fl(a b): exact, or u |value| + eta where the residual may itself underflow."""
     a_high, b_high = _leading_half(a), _leading_half(b)
     a_low, b_low = a - a_high, b - b_high
-    residual = np.abs(a_low * b_low - (((value - a_high * b_high) - a_low * b_high) - a_high * b_low))
-    size = np.abs(value)
+    residual: np.ndarray = np.abs(a_low * b_low - (((value - a_high * b_high) - a_low * b_high) - a_high * b_low))
+    size: np.ndarray = np.abs(value)
     small = (size < HOST.nmin / HOST.u**2) & (a != 0) & (b != 0)
     return np.where(small, HOST.u * size + HOST.eta, residual)
 

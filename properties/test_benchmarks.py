@@ -184,7 +184,7 @@ def bench(tmp_path: Path) -> Callable[..., Outcome]:
         paths = [f"--benchmark-json={tmp_path / 'run.json'}", f"--versus-log={tmp_path / 'run.jsonl'}"]
         hidden = ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS")
         variables = {name: value for name, value in os.environ.items() if name not in hidden}
-        done = subprocess.run(  # noqa: S603 - our own words
+        done = subprocess.run(
             [*command, "--versus-seconds=0.02", *paths, *options],
             cwd=tmp_path,
             env={**variables, "PYTHONPATH": str(ROOT), "OPENBLAS_CORETYPE": "Haswell"},

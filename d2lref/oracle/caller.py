@@ -24,6 +24,10 @@ class Raised(Exception):
     """The implementation raised on valid input; the cause is chained."""
 
 
+class RefusedLayout(Raised):
+    """The implementation raised because of the memory order of its input: it does not support that order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call that a law made.
@@ -88,7 +92,7 @@ class Caller:
         try:
             answer = self.implementation.forward(*trimmed(stored), **self._keywords(options))
         except Exception as error:
-            raise Raised(str(error)) from error
+            raise (RefusedLayout if self.layout else Raised)(str(error)) from error
         return stored, self._outputs(answer, stored), before
 
     def refuses(self, rejection: Rejection) -> str:

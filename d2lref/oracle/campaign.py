@@ -184,7 +184,7 @@ class Campaign:
         return ratios[0]
 
     def _hold(self, law: Law, drawn: Drawn) -> float:
-        if not law.when(drawn.case) or len(self.failed_cases[law.says]) >= KEPT:
+        if not law.when(drawn.case) or (len(self.failed_cases[law.says]) >= KEPT and not self._unshrinkable(law)):
             return 0.0
         verdict = self._verdict(law, drawn.case)
         if verdict.status is Status.SUSPECT:
@@ -207,17 +207,24 @@ class Campaign:
 
     def _count(self, law: Law, drawn: Drawn, verdict: Verdict) -> None:
         record = self.records[law.says]
+        if verdict.status is Status.UNSUPPORTED:
+            return
         record.executed += 1
         self.counts["executed"] += 1
         if verdict.bad:
             record.failed += 1
             self.failed_cases[law.says].append(drawn.case)
-            self.failures.setdefault(law.says, (drawn, verdict))
+            if self._unshrinkable(law):
+                self.failures[law.says] = (drawn, verdict)
             return
         record.undecidable += verdict.status is Status.UNDECIDABLE
         record.suspect += verdict.status is Status.SUSPECT
         record.exact += verdict.bound == 0
         record.worst = max(record.worst, verdict.ratio)
+
+    def _unshrinkable(self, law: Law) -> bool:
+        """Return whether a better failure is wanted: there is none yet, or only one of the gallery, which has no record to shrink."""
+        return law.says not in self.failures or self.failures[law.says][0].record is None
 
     def caller(self, calls: list[Call] | None = None) -> Caller:
         """Return `f` for the laws."""
@@ -251,7 +258,7 @@ class Campaign:
         )
         minimal = drawn.case if fails(drawn.case) is None else shrink(drawn, search)
         verdict = fails(minimal) or verdict
-        around = [*self.failed_cases[law.says], *(d.case for d in self.kept), *self._normal_cases()]
+        around = [*self.failed_cases[law.says], *(d.case for d in self.kept), *self._telling_cases()]
         raised = verdict.status is Status.ERROR
         diagnosis = Diagnosis() if raised else diagnose(law, self.caller(), minimal, around, fails)
         calls = self._calls(law, minimal)
@@ -273,12 +280,11 @@ class Campaign:
             self.records[law.says].failed,
         )
 
-    def _normal_cases(self) -> list[Case]:
-        """Return cases with normal values, whose errors tell one precision from another."""
-        if "normal" not in self.op.regimes:
-            return []
-        forms = (self._seeded(n) for n in range(KEPT))
-        return [fill(self.op, d.form, "normal", d.seed, self.precision.storage) for d in forms if d is not None]
+    def _telling_cases(self) -> list[Case]:
+        """Return cases of the simplest regime, which tell mistakes apart, and of the normal one, which tells precisions apart."""
+        told = [regime for regime in (self.op.regimes[0], "normal") if regime in self.op.regimes]
+        forms = [d for d in map(self._seeded, range(KEPT)) if d is not None]
+        return [fill(self.op, d.form, regime, d.seed, self.precision.storage) for d in forms for regime in told]
 
     def _calls(self, law: Law, case: Case) -> list[Call]:
         calls: list[Call] = []

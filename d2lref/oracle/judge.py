@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller, Raised, WrongAnswer
+from d2lref.oracle.caller import Caller, Raised, RefusedLayout, WrongAnswer
 from d2lref.spec import Case, Claim, Law
 
 SIGMAS = 7.0
@@ -111,6 +111,8 @@ def hold(law: Law, f: Caller, case: Case) -> Verdict:
             return judge(law.holds(f, case))
     except WrongAnswer as error:
         return Verdict(Status.FAIL, Tier.EXACT, np.inf, note=str(error))
+    except RefusedLayout as error:
+        return Verdict(Status.UNSUPPORTED, note=str(error))
     except Raised as error:
         cause = error.__cause__
         return Verdict(

@@ -72,7 +72,9 @@ def _moments(run: Running, x: Pair) -> tuple[Pair, Pair]:
     p, n = run.p, count(x.shape)
     axes = (0, *range(2, x.value.ndim))
     mean = run.mean(x, axes)
-    mean = Pair(mean.value, mean.error + p.tiny)  # a sum flushes n - 1 times; without flushing sums are exact there
+    reach = 2 * np.sum(np.abs(x.value), axis=axes, keepdims=True)
+    # a sum may flush n - 1 times; where nothing is flushed it is exact when it underflows
+    mean = Pair(mean.value, _or_infinity(mean.error + p.tiny, when=reach > p.accumulator.fmax))
     distance = x.value - mean.value
     var = np.mean(distance * distance, axis=axes, keepdims=True)
     if _class(p) == "welford":
@@ -183,7 +185,7 @@ def _answer(run: Running, x: Pair, stats: _Statistics, weight: Array | None, bia
     shift = run.mul(_most(stats.mean), _most(scale))
     if bias is not None:
         b = _given(p, beside(bias, x.value))
-        y, shift = run.add(y, b), run.add(_most(b), Pair.exact(shift.value) + Pair(np.zeros(()), shift.error))
+        y, shift = run.add(y, b), run.add(shift, _most(b))
     sizes = run.add(run.mul(_most(x), _most(scale)), shift)
     return store_bound(_or_infinity(y.error + sizes.error, when=~(sizes.value < p.accumulator.fmax)), y.value, p)
 
@@ -204,7 +206,8 @@ def _state(
 def _blend(run: Running, old: Pair, new: Pair, momentum: float) -> np.ndarray:
     """Return the bound of (1 - momentum) old + momentum new."""
     if momentum == 0:
-        return store_bound(old.error, old.value, run.p, exact=np.isfinite(new.error))
+        error = np.where(np.isfinite(new.error), old.error, np.inf)  # 0 times infinity is no number
+        return store_bound(error, old.value, run.p, exact=True)
     share, rest = _constant(run.p, momentum), _constant(run.p, 1.0 - momentum)
     rest = Pair(rest.value, rest.error + share.error)
     value = run.add(run.mul(rest, old), run.mul(share, new))
@@ -226,23 +229,30 @@ def vjp_bound(
 
     The three terms of dx may be scaled before they are added, as in the paper's formulas, so that each rounds by its own
     size: the same formula on absolute values adds those roundings. The paper's gradient of the mean also carries the
-    sum of x - m, zero but for rounding: another |w| r |mean of (gy x̂)| times the error of x̂.
+    sum of x - m, zero but for rounding: another |w| r |mean of (gy x̂)| times the error of x̂. They multiply |w| |gy| |x -
+    m| by r^3, the sum of the former may overflow (then the bound is infinite), and the latter underflow.
     """
     x, running_mean, running_var, weight, bias = (*arrays, *(None,) * (5 - len(arrays)))
     run, axes = Running(precision), (0, *range(2, x.ndim))
     with np.errstate(all="ignore"):
         given, g = _given(precision, x), _given(precision, gy[0])
         stats = _statistics(run, given, (running_mean, running_var), options)
-        hat = run.mul(run.sub(given, stats.mean), stats.root)
-        scale = stats.root if weight is None else run.mul(stats.root, _given(precision, beside(weight, x)))
-        dx = _centred_gradient(run, g, hat, scale, axes) if options["training"] else run.mul(g, scale)
-        dw = run.sum(run.mul(g, hat), axes, keepdims=False)
-        finite = [_or_infinity(e.error, when=~(_most(e).value < precision.accumulator.fmax)) for e in (dx, dw)]
+        distance = run.sub(given, stats.mean)
+        w = Pair.exact(np.ones(())) if weight is None else _given(precision, beside(weight, x))
+        hat, scale = run.mul(distance, stats.root), run.mul(stats.root, w)
+        reach = np.sum(_most(g).value * _most(distance).value, axis=axes, keepdims=True) * np.maximum(_most(w).value, 1)
+        dx = run.mul(g, scale)
+        if options["training"]:
+            dx = _centred_gradient(run, g, hat, scale, axes)
+            dx = Pair(dx.value, dx.error + 2 * precision.tiny * reach * _most(distance).value / count(x.shape))
+        dw = run.sum(run.mul(g, hat), axes)
+        over = ~(reach < precision.accumulator.fmax)
+        bounds = [store_bound(_or_infinity(a.error, when=over), a.value, precision) for a in (dx, dw)]
     return (
-        store_bound(finite[0], dx.value, precision),
+        bounds[0],
         None,
         None,
-        None if weight is None else store_bound(finite[1], dw.value, precision),
+        None if weight is None else bounds[1].ravel(),
         None if bias is None else multilinear_bound(lambda a: np.sum(a, axis=axes), (gy[0],), y=grads[4], p=precision),
     )
 

@@ -24,9 +24,10 @@ REGIMES = (
 def cases(axes: int, draw: Draw) -> Form:
     """Return a convolution of at most 2^17 products, usually far below.
 
-    Shrinks to one image of one pixel with one channel, one filter with one tap, no bias, and every option at its default.
+    Shrinks towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its
+    default.
     """
-    window = tuple(draw.integer(1, 4) for _ in range(axes))
+    window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
     dilation = _per_axis(draw, axes, 1, 3)
     padding = draw.choice(0, "number", "valid", "same")
     if padding == "number":
@@ -65,9 +66,32 @@ def _affordable(axes: int, counts: Shape, size: Shape, window: Shape, options: d
     return tuple(counts)
 
 
-def _form(counts: Shape, size: Shape, window: Shape, options: dict[str, Any], *, bias: bool, empty: bool = False) -> Form:
+def _form(
+    counts: Shape, size: Shape, window: Shape, options: dict[str, Any], *, bias: bool, empty: bool = False
+) -> Form:
     """Return the form for images, channels per group and filters per group."""
     images, channels, filters = counts
     groups = options["groups"]
     shapes = ((0 if empty else images, channels * groups, *size), (filters * groups, channels, *window))
     return Form((*shapes, (filters * groups,) if bias else None), options)
+
+
+def gallery(axes: int) -> tuple[Form, ...]:
+    """Return convolutions of famous nets, small enough to judge: every run begins with them."""
+    everywhere = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+    def form(counts: Shape, size: int, window: int, *, bias: bool = False, **options: Any) -> Form:
+        return _form(counts, (size,) * axes, (window,) * axes, everywhere | options, bias=bias)
+
+    return (
+        form((1, 1, 1), 3, 2),  # the book's first example, figure 7.2.1
+        form((2, 1, 3), 9, 5, bias=True, padding=2),  # LeNet
+        form((1, 3, 2), 11, 7, stride=2, padding=3),  # the first of ResNet
+        form((1, 2, 3), 5, 1, stride=2),  # a shortcut of ResNet
+        form((2, 5, 4), 4, 1, bias=True),  # NiN: a linear layer at every pixel
+        form((1, 1, 1), 7, 3, stride=2, padding=1, groups=8),  # MobileNet: depthwise
+        form((1, 4, 4), 6, 3, padding=1, groups=2),  # ResNeXt
+        form((1, 2, 2), 9, 3, dilation=2, padding="same"),  # dilated, Yu and Koltun 2016
+        form((1, 3, 2), 5, 4, bias=True, padding="same"),  # an even window has no middle
+        form((1, 16, 2), 3, 3, padding="valid"),  # a block of channels
+    )

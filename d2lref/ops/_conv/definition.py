@@ -53,7 +53,7 @@ def geometry(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Geometry:
-    """Return the options per axis and the size of the answer. Raises ValueError for shapes and options that do not fit."""
+    """Return the options per axis and the size of the answer. Raises ValueError for what does not fit."""
     name = f"conv{axes}d"
     x, weight, bias = tuple(x), tuple(weight), None if bias is None else tuple(bias)
     _check_arrays(name, axes, x, weight, bias, groups)
@@ -199,12 +199,19 @@ def is_depthwise(_x: Array, weight: Array, *_: Any, **_options: Any) -> bool:
 def variants(axes: int) -> dict[str, Variant]:
     """Return the faster ways by name."""
     return {
-        "unfold": Variant(partial(slide, axes, unfold.by_columns)),
-        "shift": Variant(partial(slide, axes, unfold.by_taps)),
-        "fft": Variant(partial(slide, axes, fourier.by_transforms), algorithm="fft"),
-        "pointwise": Variant(partial(slide, axes, by_pixels), accepts=is_pointwise),
-        "depthwise": Variant(partial(slide, axes, unfold.by_scaling), accepts=is_depthwise),
+        "unfold": Variant(bind(slide, axes, unfold.by_columns)),
+        "shift": Variant(bind(slide, axes, unfold.by_taps)),
+        "fft": Variant(bind(slide, axes, fourier.by_transforms), algorithm="fft"),
+        "pointwise": Variant(bind(slide, axes, by_pixels), accepts=is_pointwise),
+        "depthwise": Variant(bind(slide, axes, unfold.by_scaling), accepts=is_depthwise),
     }
+
+
+def bind(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
+    """Return the function with its first arguments fixed, under its docstring, or that of the way it is fixed to."""
+    bound = partial(function, *fixed)
+    bound.__doc__ = (fixed[-1] if callable(fixed[-1]) else function).__doc__
+    return bound
 
 
 # 4 Derivative
@@ -267,7 +274,7 @@ def _evaluate(axes: int, options: Any) -> Callable[..., Array]:
 def spread(
     axes: int, y: Array, p: Precision, x: Array, weight: Array, bias: Array | None = None, **options: Any
 ) -> Array:
-    """rounding.multilinear_spread of the sum of products; None for transforms, whose rounding errors are not a random walk."""
+    """rounding.multilinear_spread of the sum of products; None for transforms, whose errors are no random walk."""
     if p.algorithm == "fft":
         return None
     return multilinear_spread(_evaluate(axes, options), (x, weight), (bias,), y=y, p=p)

@@ -1,8 +1,9 @@
 """What a convolution does, in eleven sentences; each carries the general case back to a simpler one.
 
-Take the bias away, look at one group, at one of its filters, at one channel, without padding, dilation and stride: what is
-left is one image of one channel and one filter, and a filter that is a sum of single taps copies the image, shifted. So the laws leave no other
-operation, and none of them can be missed: for each there is a mistake that only it catches. Inside a law all other options stay as drawn.
+Take the bias away, look at one group, at one of its filters, at one channel, without padding, dilation and stride: what
+is left is one image of one channel and one filter, and a filter that is a sum of single taps copies the image, shifted.
+So the laws leave no other operation, and none of them can be missed: for each there is a mistake that only it catches.
+Inside a law all other options stay as drawn.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from d2lref.arrays import blocks, dilate, pad, per_axis
 from d2lref.rounding import Pair, claim
-from d2lref.spec import Array, Case, Claim, Law, Shape
+from d2lref.spec import Case, Claim, Law, Shape
 
 PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -147,36 +148,29 @@ def _bias_gradient(f: Any, case: Case) -> Claim:
     return claim(f.vjp(gy, *case.arrays, **case.options)[2], total)
 
 
-LAWS = (
-    Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding),
-    Law("the answer is linear in the filter", _linear),
-    Law(
-        "a stride keeps every s-th answer",
-        _strided,
-        when=lambda case: any(s > 1 for s in _option(case, "stride")),
-    ),
-    Law("dilation is a filter with holes", _dilated, when=_has_holes),
-    Law(
-        "padding is a border of zeros on both sides",
-        _bordered,
-        when=lambda case: case.options["padding"] not in {0, "same"},
-    ),
-    Law(
-        "same padding keeps the size, the odd zero after the image",
-        _same,
-        when=lambda case: case.options["padding"] == "same",
-    ),
-    Law(
-        "channels add up",
-        _channels_add,
-        when=lambda case: not _grouped(case) and case.arrays[0].shape[1] > 1,
-    ),
-    Law(
-        "every filter answers as if it were alone",
-        _filters_alone,
-        when=lambda case: not _grouped(case) and case.arrays[1].shape[0] > 1,
-    ),
-    Law("groups are convolutions side by side", _groups_alone, when=_grouped),
-    Law("the bias adds one number to all answers of a filter", _bias_adds, when=_biased),
-    Law("the gradient of the bias is the sum over images and places", _bias_gradient, when=_biased, vjp=True),
+SHIFT = Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding)
+LINEAR = Law("the answer is linear in the filter", _linear)
+STRIDE = Law("a stride keeps every s-th answer", _strided, when=lambda case: max(_option(case, "stride")) > 1)
+DILATION = Law("dilation is a filter with holes", _dilated, when=_has_holes)
+PADDING = Law(
+    "padding is a border of zeros on both sides",
+    _bordered,
+    when=lambda case: case.options["padding"] not in {0, "same"},
 )
+SAME = Law(
+    "same padding keeps the size, its odd zero after the image",
+    _same,
+    when=lambda case: case.options["padding"] == "same",
+)
+CHANNELS = Law("channels add up", _channels_add, when=lambda case: not _grouped(case) and case.arrays[0].shape[1] > 1)
+FILTERS = Law(
+    "every filter answers as if it were alone",
+    _filters_alone,
+    when=lambda case: not _grouped(case) and case.arrays[1].shape[0] > 1,
+)
+GROUPS = Law("groups are convolutions side by side", _groups_alone, when=_grouped)
+BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=_biased)
+BIAS_GRADIENT = Law(
+    "the gradient of the bias is the sum over images and places", _bias_gradient, when=_biased, vjp=True
+)
+LAWS = (SHIFT, LINEAR, STRIDE, DILATION, PADDING, SAME, CHANNELS, FILTERS, GROUPS, BIAS, BIAS_GRADIENT)

@@ -14,7 +14,8 @@ import numpy as np
 
 from d2lref.algorithms import unfold
 from d2lref.arrays import pad
-from d2lref.ops._conv.definition import Geometry, definition, geometry, in_groups, of_image, of_filters, shape, vjp
+from d2lref.ops._conv import laws
+from d2lref.ops._conv.definition import Geometry, definition, geometry, in_groups, of_filters, of_image, shape, vjp
 from d2lref.spec import Array, Mistake, Shape
 
 # 1 Data in the wrong place: the right convolution of misplaced operands, or a misplaced answer
@@ -68,13 +69,18 @@ class Misplaced:
         y = self.answer(call, y)
         return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
 
-    def vjp(self, axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+    def vjp(
+        self, axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
+    ) -> tuple[Any, ...]:
         """Return the gradients of `forward`: every move is undone by its adjoint."""
         call = _call(axes, x, weight, options)
         image, filters, others = self.image(call, x), self.filters(call, weight), options | self.options(call)
         (right,) = shape(axes, image.shape, filters.shape, **others)
         gx, gw = vjp(axes, _undone(partial(self.answer, call), gy, right), image, filters, **others)
-        gradients = _undone(partial(self.image, call), gx, x.shape), _undone(partial(self.filters, call), gw, weight.shape)
+        gradients = (
+            _undone(partial(self.image, call), gx, x.shape),
+            _undone(partial(self.filters, call), gw, weight.shape),
+        )
         return (*gradients, *vjp(axes, gy, x, weight, *bias, **options)[2:])
 
 
@@ -213,13 +219,17 @@ def _averaged(place: int) -> Callable[..., tuple[Any, ...]]:
     return wrong
 
 
-def _filter_not_turned(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+def _filter_not_turned(
+    axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
+) -> tuple[Any, ...]:
     right = vjp(axes, gy, x, weight, *bias, **options)
     turned = np.flip(weight, axis=tuple(range(2, weight.ndim)))
     return (vjp(axes, gy, x, turned, **options)[0], *right[1:])
 
 
-def _stride_for_dilation(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+def _stride_for_dilation(
+    axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
+) -> tuple[Any, ...]:
     """Return a vjp whose filter gradient is gw[u] = sum over n, i of gy[i] x[i d + u s]."""
     plan, window = geometry(axes, x.shape, weight.shape, **options), weight.shape[2:]
     image = of_image(x, plan)
@@ -230,10 +240,16 @@ def _stride_for_dilation(axes: int, gy: Array, x: Array, weight: Array, *bias: A
     return (gx, gw.reshape(weight.shape), *rest)
 
 
-def _last_window_wins(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
+def _last_window_wins(
+    axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
+) -> tuple[Any, ...]:
     """Return a vjp whose image gradient is written where windows overlap, not added."""
     plan = geometry(axes, x.shape, weight.shape, **options)
-    whole, filters, cotangent = np.zeros_like(of_image(x, plan)), of_filters(weight, plan), in_groups(gy, 1, plan.groups)
+    whole, filters, cotangent = (
+        np.zeros_like(of_image(x, plan)),
+        of_filters(weight, plan),
+        in_groups(gy, 1, plan.groups),
+    )
     seen = unfold.taps(whole, filters.shape[3:], plan.stride, plan.dilation)
     for u, view in zip(product(*map(range, filters.shape[3:])), seen, strict=True):
         view[...] = np.einsum("gkc,ngk...->ngc...", filters[(..., *u)], cotangent)
@@ -253,77 +269,71 @@ def _late(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **
 # 4 The list
 
 
-SHIFTS = "a filter with a single 1 copies the image, shifted by its tap"
-LINEAR = "the answer is linear in the filter"
-STRIDE = "a stride keeps every s-th answer"
-DILATION = "dilation is a filter with holes"
-PADDING = "padding is a border of zeros on both sides"
-SAME = "same padding keeps the size, the odd zero after the image"
-CHANNELS = "channels add up"
-FILTERS = "every filter answers as if it were alone"
-GROUPS = "groups are convolutions side by side"
-BIAS = "the bias adds one number to all answers of a filter"
-BIAS_GRADIENT = "the gradient of the bias is the sum over images and places"
 SHAPE = "answers in the shape and dtype of the rule"
 ADJOINT = "the vjp is the adjoint"
 BATCH = "an image does not see its batch"
 
-BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.2.5: the kernel is flipped horizontally and vertically"
+BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, 7.2.5: the kernel is flipped both horizontally and vertically"
 
 MISPLACED = (
-    ("the filter is flipped", "https://github.com/FluxML/NNlib.jl/issues/208", SHIFTS, Misplaced(filters=_turned_over)),
+    (
+        "the filter is flipped",
+        "https://github.com/FluxML/NNlib.jl/issues/208",
+        laws.SHIFT.says,
+        Misplaced(filters=_turned_over),
+    ),
     (
         "groups read every G-th channel",
         "https://github.com/onnx/onnx/issues/2273",
-        GROUPS,
+        laws.GROUPS.says,
         Misplaced(image=_every_gth_channel),
     ),
     (
         "the answers of the groups take turns",
         "https://github.com/uxlfoundation/oneDNN/issues/352",
-        GROUPS,
+        laws.GROUPS.says,
         Misplaced(answer=_groups_in_turn),
     ),
     (
         "all zeros of the padding go behind the image",
         "https://github.com/JuliaLang/julia/pull/498",
-        PADDING,
+        laws.PADDING.says,
         Misplaced(image=_zeros_behind, options=_no_padding),
     ),
     (
         "same padding puts its odd zero before the image",
         "https://github.com/ARM-software/ComputeLibrary/issues/208",
-        SAME,
+        laws.SAME.says,
         Misplaced(image=_odd_zero_first, options=_no_padding),
     ),
     (
         "dilation changes the size of the answer and nothing else",
         "https://github.com/fastmachinelearning/hls4ml/issues/1508",
-        DILATION,
+        laws.DILATION.says,
         Misplaced(image=_padded, answer=_first_answers, options=_no_dilation),
     ),
     (
         "the last strided window ends with the image",
         "https://github.com/tensorflow/tensorflow/issues/10747",
-        STRIDE,
+        laws.STRIDE.says,
         Misplaced(image=_from_the_end, options=_no_padding),
     ),
     (
         "channels are read in pairs, an odd last one is left out",
         "https://github.com/bhuman/CompiledNN/issues/16",
-        CHANNELS,
+        laws.CHANNELS.says,
         Misplaced(image=_channels_in_pairs),
     ),
     (
         "filters are taken in pairs, an odd last one is left out",
         "https://github.com/Maratyszcza/NNPACK/issues/130",
-        FILTERS,
+        laws.FILTERS.says,
         Misplaced(filters=_filters_in_pairs),
     ),
     (
         "negative weights are clipped",
         "https://github.com/telugu-boy/seedimg/issues/9",
-        LINEAR,
+        laws.LINEAR.says,
         Misplaced(filters=_positive_taps),
     ),
     (
@@ -332,47 +342,47 @@ MISPLACED = (
         BATCH,
         Misplaced(image=_next_images),
     ),
-    (
-        "the size of the answer is rounded up",
-        "https://github.com/ENCP/CNNdroid/issues/4",
-        SHAPE,
-        Misplaced(image=_to_the_end, options=_no_padding),
-    ),
 )
 
 ON_SEVERAL_AXES = (
-    ("the filter is flipped along one axis only", BOOK, SHIFTS, Misplaced(filters=_turned_last)),
+    ("the filter is flipped along one axis only", BOOK, laws.SHIFT.says, Misplaced(filters=_turned_last)),
     (
         "unfold counts the taps with the first axis fastest",
         "https://github.com/deeplearning4j/nd4j/issues/1646",
-        SHIFTS,
+        laws.SHIFT.says,
         Misplaced(filters=_first_axis_fastest),
     ),
     (
         "dilation is read in reverse order of the axes",
         "https://github.com/torch/nn/issues/908",
-        DILATION,
+        laws.DILATION.says,
         Misplaced(image=_padded_amply, answer=_first_answers, options=_dilation_backwards),
+    ),
+)
+
+FORWARD = (
+    (
+        "the size of the answer is rounded up",
+        "https://github.com/ENCP/CNNdroid/issues/4",
+        SHAPE,
+        Misplaced(image=_to_the_end, options=_no_padding).forward,
     ),
     (
         "stride is read in reverse order of the axes",
         "https://github.com/mlpack/mlpack/issues/4050",
         SHAPE,
-        Misplaced(options=_stride_backwards),
+        Misplaced(options=_stride_backwards).forward,
     ),
-)
-
-BIASES = (
     (
         "the bias is added for every product",
         "https://github.com/LazaroHurtado/micrograd-rs/pull/20",
-        BIAS,
+        laws.BIAS.says,
         _bias_for_every_product,
     ),
     (
         "every group adds the biases of the first",
         "https://github.com/robertknight/rten/pull/1408",
-        GROUPS,
+        laws.GROUPS.says,
         _bias_of_the_first_group,
     ),
 )
@@ -411,7 +421,7 @@ GRADIENTS = (
     (
         "the bias's gradient is averaged over the images",
         "https://github.com/dengfy/cs231n/issues/1",
-        BIAS_GRADIENT,
+        laws.BIAS_GRADIENT.says,
         _averaged(2),
     ),
 )
@@ -423,6 +433,6 @@ def mistakes(axes: int) -> tuple[Mistake, ...]:
         Mistake(says, cites, partial(wrong.forward, axes), partial(wrong.vjp, axes), (law,))
         for says, cites, law, wrong in (*MISPLACED, *(ON_SEVERAL_AXES if axes > 1 else ()))
     )
-    biased = (Mistake(says, cites, partial(wrong, axes), None, (law,)) for says, cites, law, wrong in BIASES)
+    biased = (Mistake(says, cites, partial(wrong, axes), None, (law,)) for says, cites, law, wrong in FORWARD)
     backward = (Mistake(says, cites, None, partial(wrong, axes), (law,)) for says, cites, law, wrong in GRADIENTS)
     return (*moved, *biased, *backward)

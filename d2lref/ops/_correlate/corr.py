@@ -396,7 +396,7 @@ MISTAKES = (
     ),
     Mistake(
         "the mean under the kernel instead of the sum",
-        "https://github.com/jongomez/numgl/pull/1",
+        "https://github.com/kornia/kornia/issues/4433",
         *wrong.twisted(*_with_answers(lambda y, kernel: y / kernel.size)),
         (BLOT,),
     ),

@@ -16,7 +16,7 @@ import numpy as np
 from d2lref.algorithms import unfold
 from d2lref.arrays import namespace, zeros
 from d2lref.ops._pool import common
-from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted
+from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted, together
 from d2lref.rounding import FORMATS, HOST, Precision, claim, lattice_unit, multilinear_spread, round_to, sum_bound
 from d2lref.spec import REQUIRED, Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
 
@@ -170,25 +170,28 @@ def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """`_mean_bound` of K nonzero entries: S the sum of their sizes over the divisor."""
     g, divisor = plan(axes, x.shape, **options)
     size, by = np.abs(x), np.abs(divisor)
-    plain, total = _is_power_of_two(by), _sums(g, size)
-    terms = _sums(g, (size > 0).astype(np.float64))
-    unit = lattice_unit(x) / by[plain].max(initial=1.0)
-    lost = _sums(g, np.where(size < p.stored.nmin, size, 0.0)) / by
-    exact = _on_operand_grid(x, p)
-    return _mean_bound(axes, total / by, terms, total, np.broadcast_to(plain, total.shape), unit, lost, y, p, exact=exact)
+    plain = _is_power_of_two(by)
+    total, terms, lost = together(partial(_sums, g), size, (size > 0).astype(np.float64), np.where(size < p.stored.nmin, size, 0.0))
+    unit, exact = lattice_unit(x) / by[plain].max(initial=1.0), _on_operand_grid(x, p)
+    plain = np.broadcast_to(plain, total.shape)
+    return _mean_bound(axes, total / by, terms, total, plain, unit, lost / by, y, p, exact=exact)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     """`_mean_bound` of the K windows that send to an entry: S the sum of |gy| over their divisors."""
     g, divisor = plan(axes, x.shape, **options)
     size, by = np.abs(gy), np.abs(divisor)
-    plain, back = _is_power_of_two(by), partial(_returned, g)
-    terms = back((size > 0).astype(np.float64))
-    odd = back(((size > 0) & ~plain).astype(np.float64)) > 0
-    unit = lattice_unit(np.where(plain, gy / by, 0.0))
-    lost = back(np.where(size < p.stored.nmin, size, 0.0) / by)
-    exact = _on_operand_grid(gy, p)
-    return (_mean_bound(axes, back(size / by), terms, back(size), ~odd, unit, lost, grads[0], p, exact=exact),)
+    plain, sent = _is_power_of_two(by), size > 0
+    total, magnitude, terms, odd, lost = together(
+        partial(_returned, g),
+        size,
+        size / by,
+        sent.astype(np.float64),
+        (sent & ~plain).astype(np.float64),
+        np.where(size < p.stored.nmin, size, 0.0) / by,
+    )
+    unit, exact = lattice_unit(np.where(plain, gy / by, 0.0)), _on_operand_grid(gy, p)
+    return (_mean_bound(axes, magnitude, terms, total, odd == 0, unit, lost, grads[0], p, exact=exact),)
 
 
 def _mean_bound(

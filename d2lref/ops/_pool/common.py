@@ -28,10 +28,10 @@ def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> For
     stride = kernel if s is None else each(s, axes)
     p = _padding(draw, kernel)
     ceil_mode = draw.choice(False, True)
-    lows = []
+    lows, more = [], draw.choice(0, 1)  # room for another window
     for a, b, c, e in zip(kernel, stride, each(p, axes), dilation, strict=True):
         least = e * (a - 1) + 1 - 2 * c - (b - 1 if ceil_mode else 0)
-        lows.append(max(a, 1) if within else max(least, e if a > 1 else 1, 1))
+        lows.append(max(least, a if within else 1, e if a > 1 else 1) + more * b)
     n, channels, *size = draw.sizes(1, 1, *lows)
     n = 0 if draw.integer(0, 31) == 31 else n
     options = {"kernel_size": k, "stride": s, "padding": p, "dilation": d, "ceil_mode": ceil_mode}
@@ -92,7 +92,7 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
         told = f"{option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis"
         return refused(says, x, told, mandatory=mandatory, **{option: value})
 
-    spans, four, half = (5,) * axes, (4,) * axes, (1,) * axes
+    spans, four, half = (9,) * axes, (4,) * axes, (1,) * axes
     wide = f"a window spans {spans}, but x {x} with its padding has {four}"
     much = f"padding=2 is more than half of kernel_size=2; up to {half} would fit"
     return (
@@ -107,7 +107,7 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
         number("a negative padding", "padding", -1, 0),
         number("a padding with an axis too many", "padding", (1,) * (axes + 1), 0),
         refused("more padding than half a window", x, much, mandatory=False, padding=2),
-        refused("a window larger than the padded image", x, wide, kernel_size=5),
+        refused("a window larger than the padded image", x, wide, kernel_size=9, stride=1),
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from d2lref.algorithms import unfold
 from d2lref.arrays import namespace, overlap_add, pad, per_axis, windows
 from d2lref.spec import Array, Shape
@@ -140,3 +142,9 @@ def scattered(g: Grid, patches: Array) -> Array:
     whole = tuple(n + p + b for n, p, b in zip(g.size, g.padding, behind, strict=True))
     total = overlap_add(patches, whole, g.stride, g.dilation)
     return total[(..., *(slice(p, p + n) for p, n in zip(g.padding, g.size, strict=True)))]
+
+
+def together(linear: Callable[[Array], Array], *arrays: Array) -> list[Array]:
+    """Return what a function of N images makes of each NumPy array, in one call: it works image by image."""
+    whole: list[Array] = np.split(linear(np.concatenate(arrays)), len(arrays))
+    return whole

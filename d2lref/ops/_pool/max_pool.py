@@ -14,7 +14,7 @@ import numpy as np
 
 from d2lref.arrays import namespace, zeros
 from d2lref.ops._pool import common
-from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, scattered, shifted
+from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, scattered, shifted, together
 from d2lref.rounding import Precision, claim, lattice_unit, round_to, sum_bound
 from d2lref.spec import REQUIRED, Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
 
@@ -73,7 +73,9 @@ def by_windows(axes: int, x: Array, **options: Any) -> Array:
 
 def by_shifts(axes: int, x: Array, **options: Any) -> Array:
     """Take the larger, entry by entry, of the image and its copies shifted by one tap after the other."""
-    return reduce(namespace(x).maximum, shifted(windows_of(axes, x.shape, **options), x, -np.inf))
+    xp = namespace(x)
+    first, *others = shifted(windows_of(axes, x.shape, **options), x, -np.inf)
+    return reduce(xp.maximum, others, xp.asarray(first, copy=True))
 
 
 def by_axes(axes: int, x: Array, **options: Any) -> Array:
@@ -132,16 +134,17 @@ def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array,
     """
     g = windows_of(axes, x.shape, **options)
     hit, size = _hits(g, x), np.abs(gy)[..., None]
-
-    def received(parts: Array) -> Array:
-        return scattered(g, parts.reshape(*gy.shape, *g.kernel))
-
-    total, terms = received(np.where(hit, size, 0.0)), received(np.where(hit & (size > 0), 1.0, 0.0))
     tied = hit & (np.sum(hit, axis=-1, keepdims=True) > 1)
+    total, terms, undecided, lost = together(
+        lambda parts: scattered(g, parts.reshape(*parts.shape[:-1], *g.kernel)),
+        np.where(hit, size, 0.0),
+        np.where(hit & (size > 0), 1.0, 0.0),
+        np.where(tied, size, 0.0),
+        np.where(hit & (size < p.stored.nmin), size, 0.0),
+    )
     error = sum_bound(total, np.maximum(terms - 1, 0), grads[0], p, lattice_unit(gy), exact_operands=True)
-    if p.subnormals == "flushed":
-        error = error + received(np.where(hit & (size < p.stored.nmin), size, 0.0))
-    return (np.where(terms > 1, error, 0.0) + received(np.where(tied, size, 0.0)),)
+    error = np.where(terms > 1, error, 0.0) + undecided
+    return (error + lost if p.subnormals == "flushed" else error,)
 
 
 # 6 Cases
@@ -168,29 +171,30 @@ def _fits(case: Case) -> bool:
 
 
 def _threshold(f: Any, case: Case) -> Claim:
-    """f(g(x)) = g(f(x)) for the step g at one of the entries, an increasing map (Fitch, Coyle and Gallagher 1984, threshold decomposition)."""
+    """f(g(x)) = g(f(x)) for an increasing map: a step at one of the entries (Fitch, Coyle and Gallagher 1984, threshold decomposition)."""
     (x,) = case.arrays
     known = x[np.isfinite(x)]
     level = known.max() if case.seed % 2 else known[case.seed // 2 % known.size]
 
     def step(a: Array) -> Array:
-        return np.where(np.isnan(a), a, np.where(a >= level, 1.0, -1.0))
+        return np.where(np.isnan(a) | np.isneginf(a), a, np.where(a >= level, 1.0, -1.0))
 
     left, y = f(step(x), **case.options), f(x, **case.options)
     return Claim(left.value, step(y.value), np.where(np.abs(y.value - level) < y.error, np.inf, left.error))
 
 
-def _nan_spreads(f: Any, case: Case) -> Claim:
-    """An image of 0 with one NaN becomes NaN where a window reads it, and stays 0 elsewhere."""
+def _nan_wins(f: Any, case: Case) -> Claim:
+    """An image of 0 with one NaN becomes NaN where the same image with a 2 instead becomes 2, and nowhere else."""
     g = common.grid_of(case)
-    image, at = common.lone(g, case.seed, 0.0, np.nan)
-    return claim(f(image, **case.options), np.where(common.reads(g, at), np.nan, 0.0)[None, None])
+    (nan, _), (two, _) = (common.lone(g, case.seed, 0.0, value) for value in (np.nan, 2.0))
+    peak = f(two, **case.options).value
+    return claim(f(nan, **case.options), np.where(peak == 2, np.nan, peak))
 
 
 def _lowest(x: Array) -> float:
     """Return a value that exceeds no entry."""
     known = x[~np.isnan(x)]
-    return float(known.min()) if known.size else 0.0
+    return float(known.min()) if known.size else -np.inf
 
 
 def _border(f: Any, case: Case) -> Claim:
@@ -224,11 +228,11 @@ def _signs(case: Case, size: Shape) -> Array:
 
 
 def _arrives(f: Any, case: Case) -> Claim:
-    """The gradients of an image sum to what was sent; exact."""
+    """The gradients sum to what was sent, channel by channel; exact."""
     (x,) = case.arrays
     gy = _signs(case, (*x.shape[:2], *common.grid_of(case).out))
-    space = tuple(range(2, x.ndim))
-    return Claim(f.vjp(gy, x, **case.options)[0].value.sum(axis=space), gy.sum(axis=space))
+    others = (0, *range(2, x.ndim))
+    return Claim(f.vjp(gy, x, **case.options)[0].value.sum(axis=others), gy.sum(axis=others))
 
 
 def _peak_collects(f: Any, case: Case) -> Claim:
@@ -242,7 +246,7 @@ def _peak_collects(f: Any, case: Case) -> Claim:
 LAWS = (
     Law("a lone peak fills the windows that read it", _peak_fills, when=_fits),
     Law("thresholding commutes with the maximum", _threshold, when=lambda case: bool(np.isfinite(case.arrays[0]).any())),
-    Law("a NaN reaches every window that reads it", _nan_spreads, when=lambda case: case.regime == "nonfinite"),
+    Law("a NaN wins wherever a peak would", _nan_wins, when=lambda case: case.regime == "nonfinite"),
     Law("padding is a border that never wins", _border, when=_padded),
     Law("ceil_mode appends the windows that overhang", _appended, when=_overhangs),
     common.SUBSAMPLED,

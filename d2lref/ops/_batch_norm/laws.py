@@ -1,0 +1,253 @@
+"""Batch normalisation: what every implementation of it satisfies.
+
+Laws with an expected answer look at the first channel alone, so that a mistake that mixes channels is the business of
+the law on channels. Where a law adds up something that is zero, it compares one half with the other: a sum whose bound
+is as large as itself would decide nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from d2lref.ops._batch_norm.definition import beside, count
+from d2lref.rounding import Pair, claim, concat, stack
+from d2lref.spec import Array, Case, Claim, Law
+
+# 1 Tools
+
+
+def _first(case: Case) -> tuple[Array | None, ...]:
+    """Return the arrays of the first channel."""
+    x, *others = case.arrays
+    return (x[:, :1], *(None if a is None else a[:1] for a in others))
+
+
+def _channels(a: Array) -> Array:
+    """Return (N, C, *size) as (C, n)."""
+    return np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)
+
+
+def _small(a: Pair) -> Pair:
+    """Return the pair times the power of two that brings its largest entry near 1: exact, and squares stay finite."""
+    largest = float(np.max(np.abs(a.value), initial=0.0))
+    return a * 0.5 ** int(np.frexp(largest)[1]) if 0 < largest < np.inf else a
+
+
+def _exponent(x: Array) -> int:
+    """k with |x| < 2^k."""
+    return int(np.frexp(np.max(np.abs(x), initial=0.0))[1])
+
+
+def _distances(x: Array) -> Pair:
+    """Return n x - sum of x, which is n (x - m), along the last axis of (C, n)."""
+    exact = Pair.exact(x)
+    return exact * float(x.shape[-1]) - exact.sum(axis=-1, keepdims=True)
+
+
+def _flat(answers: Any) -> Pair:
+    """Return several answers, those that there are, as one flat pair."""
+    return concat([a.map(np.ravel) for a in answers if a is not None], 0)
+
+
+def _training(case: Case) -> bool:
+    return bool(case.options["training"])
+
+
+def _inference(case: Case) -> bool:
+    return not case.options["training"]
+
+
+def _tracked(case: Case) -> bool:
+    """Return whether the case trains and has running statistics."""
+    return _training(case) and case.arrays[1] is not None
+
+
+def _with_momentum(momentum: float) -> Any:
+    """Return a condition: the case trains, has running statistics, and this momentum."""
+    return lambda case: _tracked(case) and case.options["momentum"] == momentum
+
+
+# 2 The answer in training
+
+
+def _mean_is_bias(f: Any, case: Case) -> Claim:
+    x, _, _, weight, bias = _first(case)
+    y = f(x, None, None, weight, bias, **case.options)[0].map(np.ravel)
+    n, half = y.value.size, y.value.size // 2
+    total = Pair.exact(0.0) if bias is None else Pair.exact(bias[0]) * float(n)
+    return claim(y[:half].sum(), total - y[half:].sum())
+
+
+def _variance_is_weighted(f: Any, case: Case) -> Claim:
+    """Sum of y^2 (Q + n^3 eps) = n w^2 Q, where Q = sum of (n x - sum of x)^2 is n^3 v; all of it scaled by powers of two."""
+    x, _, _, weight, _ = _first(case)
+    y = f(x, None, None, weight, **case.options)[0].map(np.ravel)
+    n, up, out = float(y.value.size), _exponent(x), 0 if weight is None else _exponent(weight)
+    z = _distances(_channels(x)[0]) * 0.5**up
+    y = y * 0.5**out
+    spread = (z * z).sum()
+    eps = Pair.exact(case.options["eps"]) * n**3 * 0.25**up
+    left = (y * y).sum() * (spread + eps)
+    right = spread * n if weight is None else spread * n * (Pair.exact(weight[0]) * 0.5**out) * (weight[0] * 0.5**out)
+    return claim(left, right)
+
+
+def _ignores_state(f: Any, case: Case) -> Claim:
+    x, mean, var, weight, bias = case.arrays
+    return claim(f(x, mean, var, weight, bias, **case.options)[0], f(x, None, None, weight, bias, **case.options)[0])
+
+
+# 3 The running statistics
+
+
+def _half_and_half(f: Any, case: Case) -> Claim:
+    """2 n m' = n m + sum of x, and 2 n^2 (n - 1) v' = n^2 (n - 1) v + sum of (n x - sum of x)^2."""
+    x, mean, var, _, _ = _first(case)
+    _, new_mean, new_var = f(x, mean, var, **case.options)
+    values, n = _channels(x)[0], float(count(x.shape))
+    z, scale = _distances(values), n**2 * (n - 1)
+    blended = stack([Pair.exact(mean[0]) * n + Pair.exact(values).sum(), Pair.exact(var[0]) * scale + (z * z).sum()])
+    return claim(stack([new_mean[0] * (2 * n), new_var[0] * (2 * scale)]), blended)
+
+
+def _kept(f: Any, case: Case) -> Claim:
+    _, mean, var, _, _ = case.arrays
+    return claim(_flat(f(*case.arrays, **case.options)[1:]), np.concatenate([mean, var]))
+
+
+# 4 The answer in inference
+
+
+def _halves_the_distance(f: Any, case: Case) -> Claim:
+    """Running variance 15/4 and eps 1/4 make a standard deviation of 2 exactly."""
+    x, mean, _, weight, _ = _first(case)
+    y = f(x, mean, np.full(1, 3.75), weight, **case.options)[0]
+    halved = (Pair.exact(x) - beside(mean, x)) * 0.5
+    return claim(y, halved if weight is None else halved * beside(weight, x))
+
+
+# 5 The same numbers in another place
+
+
+def _pixels_are_images(f: Any, case: Case) -> Claim:
+    x, *others = case.arrays
+    y, *state = f(*case.arrays, **case.options)
+    rows = f(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]), *others, **case.options)
+    return claim(_flat([y.map(lambda a: np.moveaxis(a, 1, -1)), *state]), _flat(rows))
+
+
+def _channel_alone(f: Any, case: Case) -> Claim:
+    x, *others = case.arrays
+    pick = case.seed % x.shape[1]
+    here = slice(pick, pick + 1)
+    y, *state = f(*case.arrays, **case.options)
+    alone = f(x[:, here], *(None if a is None else a[here] for a in others), **case.options)
+    return claim(_flat([y[:, here], *(None if a is None else a[here] for a in state)]), _flat(alone))
+
+
+# 6 The gradients in training
+
+
+def _gradient_adds_to_nothing(f: Any, case: Case) -> Claim:
+    dx = f.vjp((case.cotangents[0], None, None), *case.arrays, **case.options)[0].map(_channels)
+    half = dx.shape[1] // 2
+    return claim(dx[:, :half].sum(axis=1), -dx[:, half:].sum(axis=1))
+
+
+def _twins(f: Any, case: Case) -> tuple[Pair, Pair, Pair, Pair | None]:
+    """Return (dx of the first, dx of the second, n (x - m), dw) for the batch twice over with a cotangent on the first.
+
+    Both halves share m and v with the batch itself. All but dw have the shape (C, n).
+    """
+    x, _, _, weight, bias = case.arrays
+    gy = case.cotangents[0]
+    doubled = (np.concatenate([gy, np.zeros_like(gy)]), None, None)
+    dx, _, _, dw, _ = f.vjp(doubled, np.concatenate([x, x]), None, None, weight, bias, **case.options)
+    first, second = (dx[part].map(_channels) for part in (slice(None, len(x)), slice(len(x), None)))
+    return first, second, _distances(_channels(x)), dw
+
+
+def _gradient_is_orthogonal(f: Any, case: Case) -> Claim:
+    """V sum of a d = -(v + 2 eps) sum of b d for the gradients a and b of twins, d = x - m.
+
+    With k the mean of gy x̂ over the batch once, sum of b d = -n w k v r / 2 and sum of a d = n w k / r + sum of b d;
+    1 / r^2 = v + eps does the rest. Without eps dx would be orthogonal to d. Scaled by powers of two.
+    """
+    first, second, z, _ = _twins(f, case)
+    n, up = float(z.shape[1]), _exponent(case.arrays[0])
+    z = z * 0.5**up
+    spread = (z * z).sum(axis=1)
+    eps = Pair.exact(case.options["eps"]) * (2 * n**3) * 0.25**up
+    grown = 0.5 ** _exponent(np.concatenate([first.value, second.value]))
+    along, across = (first * grown * z).sum(axis=1), (second * grown * z).sum(axis=1)
+    return claim(spread * along, -((spread + eps) * across))
+
+
+def _gradient_is_scaled(f: Any, case: Case) -> Claim:
+    """Sum of (a - b) d = w dw for twins: a - b = w r gy, and dw = r sum of gy d."""
+    first, second, z, dw = _twins(f, case)
+    return claim(((first - second) * z).sum(axis=1), dw * case.arrays[3] * float(z.shape[1]))
+
+
+# 7 The gradients in inference, and that of the bias
+
+
+def _pointwise_gradient(f: Any, case: Case) -> Claim:
+    """x dx = gy (y(x) - y(0)): in inference y is affine in each x, with the slope of the gradient."""
+    x, *others = case.arrays
+    gy = case.cotangents[0]
+    dx = f.vjp((gy, None, None), x, *others, **case.options)[0]
+    rise = f(x, *others, **case.options)[0] - f(np.zeros_like(x), *others, **case.options)[0]
+    return claim(dx * x, rise * gy)
+
+
+def _weight_gradient(f: Any, case: Case) -> Claim:
+    """Dw = sum of gy y, where y is the answer without weight and bias."""
+    gy = case.cotangents[0]
+    dw = f.vjp((gy, None, None), *case.arrays, **case.options)[3]
+    hat = f(*case.arrays[:3], **case.options)[0]
+    return claim(dw, (hat * gy).map(_channels).sum(axis=1))
+
+
+def _bias_gradient(f: Any, case: Case) -> Claim:
+    gy = case.cotangents[0]
+    db = f.vjp((gy, None, None), *case.arrays, **case.options)[4]
+    return claim(db, Pair.exact(_channels(gy)).sum(axis=1))
+
+
+LAWS = (
+    Law("training makes the bias the mean of a channel", _mean_is_bias, _training),
+    Law("training makes weight² v / (v + eps) the variance of a channel", _variance_is_weighted, _training),
+    Law("training does not read the running statistics", _ignores_state, _tracked),
+    Law("momentum 1/2 is half old, half new, with the unbiased variance", _half_and_half, _with_momentum(0.5)),
+    Law("momentum 0 keeps the running statistics", _kept, _with_momentum(0.0)),
+    Law("inference keeps the running statistics", _kept, _inference),
+    Law(
+        "a standard deviation of 2 halves the distance to the running mean",
+        _halves_the_distance,
+        lambda case: _inference(case) and case.options["eps"] == 0.25,
+    ),
+    Law("a pixel counts as an image", _pixels_are_images, lambda case: case.arrays[0].ndim > 2),
+    Law("a channel does not see the others", _channel_alone, lambda case: case.arrays[0].shape[1] > 1),
+    Law("the gradient of x adds up to nothing in a channel", _gradient_adds_to_nothing, _training, vjp=True),
+    Law("the gradient of x is orthogonal to x up to eps", _gradient_is_orthogonal, _training, vjp=True),
+    Law(
+        "the gradients of x and of the weight have one scale",
+        _gradient_is_scaled,
+        lambda case: _training(case) and case.arrays[3] is not None,
+        vjp=True,
+    ),
+    Law("the gradient of inference is pointwise", _pointwise_gradient, _inference, vjp=True),
+    Law(
+        "the gradient of the weight in inference multiplies what was normalised",
+        _weight_gradient,
+        lambda case: _inference(case) and case.arrays[3] is not None,
+        vjp=True,
+    ),
+    Law(
+        "the gradient of the bias adds over images and pixels",
+        _bias_gradient,
+        lambda case: case.arrays[4] is not None,
+        vjp=True,
+    ),
+)
