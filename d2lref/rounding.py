@@ -89,17 +89,18 @@ def round_to(array: Array, name: str) -> np.ndarray:
 def lattice_unit(array: Array | None) -> float:
     """Return the largest power of two that divides every entry.
 
-    Infinity when all entries are zero or the array is absent, 0 when one is not finite. An entry is a whole number n of
-    its units in the last place, and n & -n is the lowest bit that is set in n.
+    Infinity when all entries are zero or the array is absent, 0 when one is not finite. An entry is an integer n of 53
+    bits times a power of two, and n & -n is the lowest bit that is set in n.
     """
     if array is None:
         return math.inf
     a = np.asarray(array, np.float64)
-    with np.errstate(invalid="ignore"):
-        ulp = np.spacing(a)
-        digits = (a / ulp).astype(np.int64)
-        unit = float(np.abs(((digits & -digits) * ulp)[digits != 0]).min(initial=np.inf))
-    return 0.0 if math.isnan(unit) else unit
+    if not np.isfinite(a).all():
+        return 0.0
+    significand, exponent = np.frexp(a)
+    n = (significand * 2.0**HOST.p).astype(np.int64)
+    bits = np.ldexp((n & -n).astype(np.float64), exponent - HOST.p)
+    return float(bits[n != 0].min(initial=np.inf))
 
 
 # 2 Precision
@@ -384,7 +385,7 @@ def _loss(factor: np.ndarray, p: Precision) -> np.ndarray:
         return np.zeros_like(size)
     flushed = _subnormal(size, p.stored) if p.flushed else np.zeros_like(size)
     if p.operands == "3xtf32":
-        absolute = np.where((size > 0) & (size < edge), 3 * (form.nmin if p.flushed else form.eta), 0.0)
+        absolute = np.where((size > 0) & (size < edge), 3 * (form.nmin if p.flushed else form.eta / 2), 0.0)
     elif p.flushed:
         absolute = _subnormal(size, form)
     else:

@@ -1,16 +1,17 @@
 """What an implementation of a declared precision computes, step by step, in exact rational arithmetic.
 
 Nothing here uses the bounds of `rounding.py`: of a format only its three integers, of a Precision only its fields.
+Transforms are computed by a demon, who chooses every rounding error within the standard model.
 """
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
+from math import cos, isqrt, pi, sin
 from random import Random
 from typing import Any
 
 import numpy as np
-from mpmath import mp, mpf
 
 from d2lref.rounding import FORMATS, OPERANDS, Format, Precision
 
@@ -48,6 +49,11 @@ def in_accumulator(q: Fraction, p: Precision) -> Fraction:
 def in_storage(q: Fraction, p: Precision) -> Fraction:
     """Return q as it is stored."""
     return fl(q, p.stored, flushed=p.subnormals == "flushed")
+
+
+def seeded(seed: int) -> Random:
+    """Return a source of choices."""
+    return Random(seed)  # noqa: S311 - a search, not a secret
 
 
 # 1 Sums of products
@@ -130,7 +136,7 @@ def accumulate(
         left, right = (operand(read(f), p) for f in factors)
         products = [a * b for i, a in enumerate(left) for j, b in enumerate(right) if i + j < 2]
         leaves += products if fused else [in_accumulator(q, p) for q in products]
-    total = order(leaves, lambda a, b: in_accumulator(a + b, p), Random(seed)) if leaves else Fraction(0)
+    total = order(leaves, lambda a, b: in_accumulator(a + b, p), seeded(seed)) if leaves else Fraction(0)
     return in_storage(in_accumulator(total, p), p)
 
 
@@ -145,47 +151,109 @@ def rational(x: Any) -> Any:
 class Machine:
     """The operations of `rounding.Running` on arrays of fractions, rounded by `fl`, in an order that a seed chooses.
 
-    Divisions are divisions or products with a rounded reciprocal; 1 / sqrt is off by up to `ulps` in either direction.
+    Quotients are quotients or products with a rounded reciprocal; 1 / sqrt is wrong by `rsqrt` up or down, or not.
     """
 
-    def __init__(self, fl: Callable[[Fraction], Fraction], ulps: Fraction, seed: int) -> None:
-        """`ulps` is the relative error of 1 / sqrt."""
-        self.fl, self.ulps, self.rng = fl, ulps, Random(seed)
-        self.vector = np.frompyfunc(fl, 1, 1)
+    def __init__(self, fl: Callable[[Fraction], Fraction], rsqrt: Fraction, seed: int) -> None:
+        """Rounding, relative error of 1 / sqrt, seed."""
+        self.rng, self.error = seeded(seed), rsqrt
+        self.rounded = np.frompyfunc(fl, 1, 1)
 
     def add(self, a: Any, b: Any) -> Any:
         """fl(a + b)."""
-        return self.vector(a + b)
+        return self.rounded(a + b)
 
     def sub(self, a: Any, b: Any) -> Any:
         """fl(a - b)."""
-        return self.vector(a - b)
+        return self.rounded(a - b)
 
     def mul(self, a: Any, b: Any) -> Any:
         """fl(a b)."""
-        return self.vector(a * b)
+        return self.rounded(a * b)
 
     def div(self, a: Any, b: Any) -> Any:
         """fl(a / b), or fl(a fl(1 / b))."""
-        return self.vector(a / b) if self.rng.random() < 1 / 2 else self.vector(a * self.vector(1 / b))
+        return self.rounded(a * self.rounded(1 / b) if self.rng.random() < 1 / 2 else a / b)
 
     def sum(self, a: Any, axis: int) -> Any:
-        """The sum along an axis in any order."""
-        order = self.rng.choice(ORDERS)
-        return np.apply_along_axis(lambda leaves: order(list(leaves), self.add, self.rng), axis, a)[None]
+        """The sum of a one-dimensional array in some order, as an array of shape (1,)."""
+        assert axis == 0
+        return rational([self.rng.choice(ORDERS)(list(a), self.add, self.rng)])
 
     def mean(self, a: Any, axis: int) -> Any:
         """The sum over the count."""
-        return self.div(self.sum(a, axis), Fraction(a.shape[axis]))
+        return self.div(self.sum(a, axis), Fraction(len(a)))
 
     def rsqrt(self, a: Any) -> Any:
-        """1 / sqrt(a) (1 + t), |t| at most the declared error."""
-        return np.frompyfunc(lambda q: root(q) * (1 + self.ulps * self.rng.choice((-1, 0, 1))), 1, 1)(a)
+        """1 / sqrt(a) times 1, 1 + rsqrt or 1 - rsqrt."""
+        return np.frompyfunc(lambda q: root(q) * (1 + self.rng.choice((0, 1, -1)) * self.error), 1, 1)(a)
 
 
 def root(q: Fraction) -> Fraction:
-    """Return 1 / sqrt(q) to 200 bits."""
-    with mp.workprec(200):
-        value = 1 / mp.sqrt(mpf(q.numerator) / q.denominator)
-        sign, mantissa, exponent, _ = value._mpf_  # noqa: SLF001 - mpmath's own way to the exact number
-    return Fraction((-1) ** sign * int(mantissa)) * Fraction(2) ** exponent
+    """Return 1 / sqrt(q) to a relative error of 2^-200."""
+    return Fraction(isqrt(q.numerator * q.denominator << 400), q.numerator << 200)
+
+
+# 3 Transforms
+
+
+def circular(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return the circular convolution of two arrays of one shape in fractions: sum over j of x[j] w[k - j]."""
+    axes = tuple(range(x.ndim))
+    left, right = rational(x), rational(w)
+    spots = np.argwhere(x != 0)
+    return sum((left[tuple(j)] * np.roll(right, j, axes) for j in spots), np.zeros(x.shape, dtype=object))
+
+
+class Demon:
+    """The standard model: every operation returns v (1 + delta), each with its own delta, for many choices at once."""
+
+    def __init__(self, delta: np.ndarray | None = None) -> None:
+        """`delta` has a row for every choice and a column for every operation; None is no error, and counts them."""
+        self.delta, self.operations = delta, 0
+
+    def __call__(self, v: Any) -> Any:
+        """Return v (1 + delta)."""
+        self.operations += 1
+        return v if self.delta is None else v * (1 + self.delta[:, self.operations - 1])
+
+    def times(self, a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return the product of two complex numbers (real, imaginary)."""
+        return self(self(a[0] * b[0]) - self(a[1] * b[1])), self(self(a[0] * b[1]) + self(a[1] * b[0]))
+
+    def plus(self, a: tuple[Any, Any], b: tuple[Any, Any], sign: int = 1) -> tuple[Any, Any]:
+        """Return a + sign b."""
+        return self(a[0] + sign * b[0]), self(a[1] + sign * b[1])
+
+    def transform(self, x: list[tuple[Any, Any]], sign: int) -> list[tuple[Any, Any]]:
+        """Return the sums over j of x[j] exp(sign 2 pi i j k / n), by the Cooley-Tukey algorithm of radix 2."""
+        n = len(x)
+        if n == 1:
+            return x
+        even, odd = self.transform(x[::2], sign), self.transform(x[1::2], sign)
+        for k in range(1, n // 2):
+            angle = sign * 2 * pi * k / n
+            turned = (-sign * odd[k][1], sign * odd[k][0])  # a quarter of a turn is exact
+            odd[k] = turned if 4 * k == n else self.times(odd[k], (self(cos(angle)), self(sin(angle))))
+        pairs = list(zip(even, odd, strict=True))
+        return [self.plus(a, b) for a, b in pairs] + [self.plus(a, b, -1) for a, b in pairs]
+
+    def convolution(self, xs: np.ndarray, ws: np.ndarray) -> np.ndarray:
+        """Return the circular convolution summed over channels, shape (n, choices)."""
+        total: list[tuple[Any, Any]] = []
+        for x, w in zip(xs, ws, strict=True):
+            left, right = (self.transform([(np.full(1, v), np.zeros(1)) for v in a], -1) for a in (x, w))
+            parts = [self.times(a, b) for a, b in zip(left, right, strict=True)]
+            total = [self.plus(a, b) for a, b in zip(total, parts, strict=True)] if total else parts
+        return np.array([real / len(total) for real, _ in self.transform(total, 1)])
+
+
+def worst_transforms(xs: np.ndarray, ws: np.ndarray, u: float) -> np.ndarray:
+    """Return the largest error of each element of a convolution by transforms that the demon finds with |delta| <= u.
+
+    The sign of each delta is that of the derivative of the element, so that all errors add up.
+    """
+    count = Demon()
+    exact, step = count.convolution(xs, ws), 2.0**-20
+    moved = Demon(step * np.eye(count.operations)).convolution(xs, ws)
+    return np.abs(np.diagonal(Demon(u * np.sign(moved - exact)).convolution(xs, ws) - exact))

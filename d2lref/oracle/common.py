@@ -167,7 +167,8 @@ def common_laws(op: Op) -> tuple[Law, ...]:
     laws += [_batch(op)] if any(o.batch for o in op.operands) else []
     laws += [_untouched(op), _repeats(op), _layouts(op)]
     laws += [_defaults(op)] if any(v is not REQUIRED for v in op.options.values()) else []
-    return (*laws, _refuses(op))
+    laws += [_refuses(op)] if any(r.mandatory for r in op.rejections) else []
+    return tuple(laws)
 
 
 def all_laws(op: Op) -> tuple[Law, ...]:

@@ -1,7 +1,7 @@
 """Batch normalisation: how wrong it may be. Running-error pairs (rounding.Running) evaluate each formula once.
 
 u is the unit roundoff of the accumulator, n the number of values of a channel, d = x - m. Sources:
-  Higham 2002, Accuracy and Stability of Numerical Algorithms (ASNA), chapters 1 and 4;
+  Higham 2002, Accuracy and Stability of Numerical Algorithms (ASNA), chapters 1 and 3;
   Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance, The American Statistician 37(3) (CGL).
 """
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from d2lref.ops._batch_norm.definition import beside, count
+from d2lref.ops._batch_norm.definition import beside, count, five
 from d2lref.rounding import Pair, Precision, Running, multilinear_bound, round_to, store_bound
 from d2lref.spec import Array
 
@@ -18,26 +18,26 @@ from d2lref.spec import Array
 
 def _given(p: Precision, a: Array) -> Pair:
     """Return an input; where subnormals are flushed, a subnormal one may count as zero."""
-    low = p.stored.nmin if p.subnormals == "flushed" else 0.0
+    low = p.stored.nmin if p.flushed else 0.0
     return Pair(a, np.where(np.abs(a) < low, np.abs(a), 0.0))
 
 
 def _constant(p: Precision, value: float) -> Pair:
     """Return an option's number, which an implementation may round to the accumulator first (a flushed one to zero)."""
     near = float(round_to(np.asarray(value), p.accumulator.name))
-    if p.subnormals == "flushed" and abs(near) < p.accumulator.nmin:
+    if p.flushed and abs(near) < p.accumulator.nmin:
         near = 0.0
     return Pair(np.asarray(value), np.asarray(abs(value - near)))
 
 
 def _most(a: Pair) -> Pair:
-    """|v| + e: the largest size the computed number can have, without error."""
+    """|v| + e: the largest size that the computed number can have, without error."""
     return Pair.exact(np.abs(a.value) + a.error)
 
 
-def _or_infinity(error: np.ndarray, *, when: Any = False) -> np.ndarray:
-    """Return the error, infinite where it is no number (0 times infinity) and where an overflow is possible."""
-    return np.where(np.isnan(error) | when, np.inf, error)
+def _axes(x: Array) -> tuple[int, ...]:
+    """Return the axes of images and pixels."""
+    return (0, *range(2, x.ndim))
 
 
 # 2 Mean and variance
@@ -51,15 +51,16 @@ class _Statistics(NamedTuple):
     root: Pair
 
 
-def _statistics(run: Running, x: Pair, state: tuple[Array | None, ...], options: dict[str, Any]) -> _Statistics:
+def _statistics(run: Running, x: Pair, state: tuple[Any, ...], options: dict[str, Any]) -> _Statistics:
     """Return the statistics of the batch in training, the given ones in inference, after their store.
 
     The error of the root is infinite where v + eps - E <= 0: there the computed variance is noise (n u kappa near 1).
     """
     p = run.p
-    mean, var = (
-        _moments(run, x) if options["training"] else (_given(p, beside(a, x.value)) for a in state if a is not None)
-    )
+    if options["training"]:
+        mean, var = _moments(run, x)
+    else:
+        mean, var = (_given(p, beside(a, x.value)) for a in state)
     root = run.rsqrt(run.add(var, _constant(p, options["eps"])))
     return _Statistics(mean, var, run.stored(root, p.statistics))
 
@@ -67,86 +68,81 @@ def _statistics(run: Running, x: Pair, state: tuple[Array | None, ...], options:
 def _moments(run: Running, x: Pair) -> tuple[Pair, Pair]:
     """Return mean and biased variance of every channel, as wrong as the declared variance class allows.
 
-    Sums of squares that may overflow make the error infinite: sum of d^2 <= sum of x^2, and every class forms one.
+    2 sqrt(v) s + s^2 more where inputs count as zero and change by at most s: the standard deviation moves by s. Each
+    class squares differences below 2 (|d| + e), so that the error is infinite where their mean may overflow; the
+    squares, their sum and the division underflow by at most tiny each.
     """
-    p, n = run.p, count(x.shape)
-    axes = (0, *range(2, x.value.ndim))
+    p, axes = run.p, _axes(x.value)
     mean = run.mean(x, axes)
-    reach = 2 * np.sum(np.abs(x.value), axis=axes, keepdims=True)
-    # a sum may flush n - 1 times; where nothing is flushed it is exact when it underflows
-    mean = Pair(mean.value, _or_infinity(mean.error + p.tiny, when=reach > p.accumulator.fmax))
-    distance = x.value - mean.value
-    var = np.mean(distance * distance, axis=axes, keepdims=True)
+    distance = run.sub(x, mean)
+    var = np.mean(distance.value * distance.value, axis=axes, keepdims=True)
     if _class(p) == "welford":
-        mean = _updated_mean(run, x, mean, axes)
+        mean = _updated_mean(run, x, mean)
     stored = run.stored(mean, p.statistics)
-    error = _VARIANCE[_class(p)](run, x, stored, var, axes)
     slip = np.max(x.error, axis=axes, keepdims=True)
-    error = error + 2 * np.sqrt(var) * slip + slip * slip  # inputs that count as zero shift the standard deviation
-    size = np.sum(x.value * x.value, axis=axes, keepdims=True) + n * stored.error * stored.error
-    error = _or_infinity(error + 4 * p.tiny, when=2 * size + n > p.accumulator.fmax)
-    return stored, run.stored(Pair(var, error), p.statistics)
+    error = _VARIANCE[_class(p)](run, x, stored, var) + 2 * np.sqrt(var) * slip + slip * slip + 4 * p.tiny
+    widest = _most(distance) * 2.0
+    fits = np.isfinite(run.mean(run.mul(widest, widest), axes).error)
+    return stored, run.stored(Pair(var, np.where(fits, error, np.inf)), p.statistics)
 
 
 def _class(p: Precision) -> str:
-    """Return the variance class: that of the precision, or that of the algorithm where it names one."""
+    """Return the variance class: the one that the algorithm names, else that of the precision."""
     return p.algorithm if p.algorithm in _VARIANCE else p.variance
 
 
-def _grown(run: Running, count: int) -> float:
-    """(1 + u)^k - 1: the relative error of a product of k roundings (ASNA, Lemma 3.1)."""
-    return float(np.expm1(count * np.log1p(run.u)))
+def _grown(run: Running, roundings: int) -> float:
+    """(1 + u)^k - 1: the largest relative error of k roundings in a row (ASNA, section 3.1)."""
+    return float(np.expm1(roundings * np.log1p(run.u)))
 
 
-def _two_pass(run: Running, x: Pair, mean: Pair, var: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _two_pass(run: Running, x: Pair, mean: Pair, var: np.ndarray) -> np.ndarray:
     """E = rho (v + E_m^2) + E_m^2, rho = (1 + u)^(n + 5) - 1, for v = sum of (x - m)^2 / n around a mean wrong by E_m.
 
     Around m + e the sum of squares is n (v + e^2): the cross term vanishes because d adds up to 0. On the way each
-    term meets 2 roundings of x - m, one of the square, n - 1 of the sum and 3 of the division (CGL 1983, section 2,
-    with constants).
+    term meets 2 roundings of x - m, one of the square, n - 1 of the sum and 3 of the division: CGL's
+    n u + (n u kappa)^2 with its constants.
     """
-    del axes
     rho = _grown(run, count(x.shape) + 5)
     square = mean.error * mean.error
     return rho * (var + square) + square
 
 
-def _welford(run: Running, x: Pair, mean: Pair, var: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _welford(run: Running, x: Pair, mean: Pair, var: np.ndarray) -> np.ndarray:
     """E = rho v + (1 + rho) (4 sqrt(L v) E_m + 4 L E_m^2), rho = (1 + u)^(n + 9) - 1, L = log2(n) / 2.
 
     Holds for updating with one value at a time (Welford 1962) and for merging blocks, the smaller into the larger
-    (CGL 1983, section 3). A merge of blocks of a and b <= a values adds w delta^2, where w = a b / (a + b) and delta is
-    the difference of the two means; over all merges w delta^2 adds up to n v exactly, and w <= b to at most n L (the
-    smaller halves of a tree with n leaves). Each delta is wrong by at most 2 E_m, since no block's mean is wrong by
-    more than E_m (see `_updated_mean`); Cauchy's inequality gives sum of w |delta| <= n sqrt(L v). A term meets
-    at most 6 roundings of its own, n of additions and 3 of the division. This is the n u kappa of CGL.
+    (CGL). A merge of a and b <= a values adds w delta^2, where w = a b / (a + b) and delta is the difference of the two
+    means. Over all merges w delta^2 adds up to n v exactly, and w <= b to at most n L (the smaller halves of a tree
+    with n leaves). Each delta is wrong by at most 2 E_m, since no block's mean is wrong by more than E_m
+    (`_updated_mean`); sum of w |delta| <= n sqrt(L v) by the Cauchy-Schwarz inequality. A term meets at most 6
+    roundings of its own, n of additions and 3 of the division. This is CGL's n u kappa with its constants.
     """
-    del axes
     n = count(x.shape)
     rho, depth = _grown(run, n + 9), np.log2(n) / 2
-    first = 4 * np.sqrt(depth * var) * mean.error + 4 * depth * mean.error * mean.error
-    return rho * var + (1 + rho) * first
+    moved = 4 * np.sqrt(depth * var) * mean.error + 4 * depth * mean.error * mean.error
+    return rho * var + (1 + rho) * moved
 
 
-def _updated_mean(run: Running, x: Pair, mean: Pair, axes: tuple[int, ...]) -> Pair:
+def _updated_mean(run: Running, x: Pair, mean: Pair) -> Pair:
     """E_m = G (E + tau L R), tau = (1 + u)^4 - (1 + u), R = max x - min x, G = (1 + u)^(5 n): a mean merged from means.
 
-    E is the error of a plain mean. m = m_a + delta b / (a + b) is wrong by the weighted errors of its blocks, by u
-    |m| and by tau |delta| b / (a + b). Weighted with its number of values, u |m| adds up over the n - 1 merges to
-    (n - 1) u sum of |x|, which is E's, and the rest to tau R times the sum of all b, at most n L. G holds what the
-    earlier errors grow by. The same holds of every block, with (k - 1) / k <= (n - 1) / n for one of k values. Of
-    additions that underflow, 2 n.
+    E is the error of a plain mean. m_a + delta b / (a + b) is wrong by the weighted errors of its blocks, by u |m| and
+    by tau |delta| b / (a + b). Times the number of its values, the second adds up over n - 1 merges to
+    (n - 1) u sum of |x|, which E has; the third to tau R times the sum of all b, at most n L (see `_welford`). G is
+    what earlier errors grow by, less than (1 + u)^5 in a merge. A block of k values is wrong by no more, since
+    (k - 1) / k <= (n - 1) / n. Each of 2 n operations may underflow.
     """
-    n = count(x.shape)
+    n, axes = count(x.shape), _axes(x.value)
     spread = np.max(x.value, axis=axes, keepdims=True) - np.min(x.value, axis=axes, keepdims=True)
     merged = (_grown(run, 4) - run.u) * spread * np.log2(n) / 2
-    return Pair(mean.value, (1 + _grown(run, 5 * n)) * (mean.error + merged) + 2 * n * run.p.tiny)
+    return Pair(mean.value, (1 + _grown(run, 5 * n)) * (mean.error + merged + 2 * n * run.p.tiny))
 
 
-def _naive(run: Running, x: Pair, mean: Pair, var: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """E of mean of x^2 - m^2 by pairs, with two roundings to spare on each for (sum of x^2 - n m^2) / n and its like."""
+def _naive(run: Running, x: Pair, mean: Pair, var: np.ndarray) -> np.ndarray:
+    """E of mean of x^2 - m^2 by pairs, and two roundings to spare on each for (sum of x^2 - n m^2) / n and its like."""
     del var
-    squares = run.rounded(run.mean(run.mul(x, x), axes), 2)
+    squares = run.rounded(run.mean(run.mul(x, x), _axes(x.value)), 2)
     return run.sub(squares, run.rounded(run.mul(mean, mean), 2)).error
 
 
@@ -156,7 +152,7 @@ _VARIANCE = {"two-pass": _two_pass, "welford": _welford, "naive": _naive}
 # 3 The answers
 
 
-def bound(y: Any, precision: Precision, *arrays: Array | None, **options: Any) -> tuple[np.ndarray | None, ...]:
+def bound(y: Any, precision: Precision, *arrays: Any, **options: Any) -> tuple[np.ndarray | None, ...]:
     """Pairs on y = (x - m) r w + b and on the running statistics, for every usual order of the same operations.
 
     y: besides (x - m) r w + b there is the folded form x s + (b - m s) with s = w r. What s itself is wrong by counts
@@ -166,7 +162,7 @@ def bound(y: Any, precision: Precision, *arrays: Array | None, **options: Any) -
     u (|old| + |new|); momentum 0 keeps them exactly, and inference returns them.
     """
     del y
-    x, running_mean, running_var, weight, bias = (*arrays, *(None,) * (5 - len(arrays)))
+    x, running_mean, running_var, weight, bias = five(arrays)
     run = Running(precision)
     with np.errstate(all="ignore"):
         given = _given(precision, x)
@@ -177,26 +173,25 @@ def bound(y: Any, precision: Precision, *arrays: Array | None, **options: Any) -
 
 def _answer(run: Running, x: Pair, stats: _Statistics, weight: Array | None, bias: Array | None) -> np.ndarray:
     """Return the bound of y: the pair of the centred form and the roundings of the folded one."""
-    p = run.p
     y, scale = run.mul(run.sub(x, stats.mean), stats.root), stats.root
     if weight is not None:
-        w = _given(p, beside(weight, x.value))
+        w = _given(run.p, beside(weight, x.value))
         y, scale = run.mul(y, w), run.mul(scale, w)
-    shift = run.mul(_most(stats.mean), _most(scale))
+    folded = run.mul(_most(stats.mean), _most(scale))
     if bias is not None:
-        b = _given(p, beside(bias, x.value))
-        y, shift = run.add(y, b), run.add(shift, _most(b))
-    sizes = run.add(run.mul(_most(x), _most(scale)), shift)
-    return store_bound(_or_infinity(y.error + sizes.error, when=~(sizes.value < p.accumulator.fmax)), y.value, p)
+        b = _given(run.p, beside(bias, x.value))
+        y, folded = run.add(y, b), run.add(folded, _most(b))
+    folded = run.add(run.mul(_most(x), _most(scale)), folded)
+    return run.answer(Pair(y.value, y.error + folded.error))
 
 
 def _state(
-    run: Running, stats: _Statistics, old: tuple[Array | None, ...], n: int, options: dict[str, Any]
+    run: Running, stats: _Statistics, old: tuple[Any, ...], n: int, options: dict[str, Any]
 ) -> tuple[np.ndarray | None, ...]:
     """Return the bounds of the running statistics."""
     if not options["training"]:
         return tuple(None if a is None else np.zeros(a.shape) for a in old)
-    unbiased = run.div(run.mul(stats.var, float(n)), float(n - 1)) if n > 1 else stats.var
+    unbiased = run.div(run.mul(stats.var, float(n)), float(n - 1))
     return tuple(
         None if a is None else _blend(run, _given(run.p, a), new.map(np.ravel), options["momentum"])
         for a, new in zip(old, (stats.mean, unbiased), strict=True)
@@ -212,56 +207,64 @@ def _blend(run: Running, old: Pair, new: Pair, momentum: float) -> np.ndarray:
     rest = Pair(rest.value, rest.error + share.error)
     value = run.add(run.mul(rest, old), run.mul(share, new))
     apart = 2 * run.u * momentum * (_most(old).value + _most(new).value)
-    return store_bound(_or_infinity(value.error + apart), value.value, run.p)
+    return run.answer(Pair(value.value, value.error + apart))
 
 
 # 4 The gradients
 
 
 def vjp_bound(
-    grads: tuple[Array | None, ...],
+    grads: tuple[Any, ...],
     precision: Precision,
-    gy: tuple[Array | None, ...],
-    *arrays: Array | None,
+    gy: tuple[Any, ...],
+    *arrays: Any,
     **options: Any,
 ) -> tuple[np.ndarray | None, ...]:
-    """Pairs on dw = sum of gy x̂, db = sum of gy and dx = w r (gy - mean of gy - x̂ mean of (gy x̂)), in any usual order.
-
-    The three terms of dx may be scaled before they are added, as in the paper's formulas, so that each rounds by its own
-    size: the same formula on absolute values adds those roundings. The paper's gradient of the mean also carries the
-    sum of x - m, zero but for rounding: another |w| r |mean of (gy x̂)| times the error of x̂. They multiply |w| |gy| |x -
-    m| by r^3, the sum of the former may overflow (then the bound is infinite), and the latter underflow.
-    """
-    x, running_mean, running_var, weight, bias = (*arrays, *(None,) * (5 - len(arrays)))
-    run, axes = Running(precision), (0, *range(2, x.ndim))
+    """Pairs on dw = sum of gy x̂, db = sum of gy, dx = w r (gy - mean of gy - x̂ mean of (gy x̂)), in any usual order."""
+    x, running_mean, running_var, weight, bias = five(arrays)
+    run, axes = Running(precision), _axes(x)
     with np.errstate(all="ignore"):
         given, g = _given(precision, x), _given(precision, gy[0])
         stats = _statistics(run, given, (running_mean, running_var), options)
         distance = run.sub(given, stats.mean)
+        hat = run.mul(distance, stats.root)
         w = Pair.exact(np.ones(())) if weight is None else _given(precision, beside(weight, x))
-        hat, scale = run.mul(distance, stats.root), run.mul(stats.root, w)
-        reach = np.sum(_most(g).value * _most(distance).value, axis=axes, keepdims=True) * np.maximum(_most(w).value, 1)
+        scale = run.mul(stats.root, w)
         dx = run.mul(g, scale)
         if options["training"]:
-            dx = _centred_gradient(run, g, hat, scale, axes)
-            dx = Pair(dx.value, dx.error + 2 * precision.tiny * reach * _most(distance).value / count(x.shape))
+            dx = _centred_gradient(run, g, hat, scale)
+            dx = _unscaled(run, dx, g, distance, w)
         dw = run.sum(run.mul(g, hat), axes)
-        over = ~(reach < precision.accumulator.fmax)
-        bounds = [store_bound(_or_infinity(a.error, when=over), a.value, precision) for a in (dx, dw)]
     return (
-        bounds[0],
+        run.answer(dx),
         None,
         None,
-        None if weight is None else bounds[1].ravel(),
+        None if weight is None else run.answer(dw).ravel(),
         None if bias is None else multilinear_bound(lambda a: np.sum(a, axis=axes), (gy[0],), y=grads[4], p=precision),
     )
 
 
-def _centred_gradient(run: Running, g: Pair, hat: Pair, scale: Pair, axes: tuple[int, ...]) -> Pair:
-    """Return dx = scale (gy - mean of gy - x̂ mean of (gy x̂)) of training."""
+def _centred_gradient(run: Running, g: Pair, hat: Pair, scale: Pair) -> Pair:
+    """Return dx = scale (gy - mean of gy - x̂ mean of (gy x̂)) of training.
+
+    The three terms may be scaled before they are added, as in the paper's formulas, so that each rounds by its own
+    size: the same formula on absolute values has those roundings. The paper's gradient of the mean also carries the
+    sum of x - m, zero but for rounding: another |scale| |mean of (gy x̂)| times the error of x̂.
+    """
+    axes = _axes(hat.value)
     middle, along = run.mean(g, axes), run.mean(run.mul(g, hat), axes)
     dx = run.mul(run.sub(run.sub(g, middle), run.mul(hat, along)), scale)
-    size = run.add(run.add(_most(g), _most(middle)), run.mul(_most(hat), _most(along)))
-    rounded = run.mul(_most(size), _most(scale)).error + size.error * _most(scale).value
+    sizes = run.add(run.add(_most(g), _most(middle)), run.mul(_most(hat), _most(along)))
+    apart = run.mul(sizes, _most(scale)).error
     residue = _most(scale).value * _most(along).value * hat.error
-    return Pair(dx.value, dx.error + rounded + residue)
+    return Pair(dx.value, dx.error + apart + residue)
+
+
+def _unscaled(run: Running, dx: Pair, g: Pair, distance: Pair, w: Pair) -> Pair:
+    """Return dx with what the paper's order of operations loses: w gy (x - m) is summed before r^3 multiplies it.
+
+    The sum may overflow (then the error is infinite) where the result does not, and r^3 underflow.
+    """
+    total = run.sum(run.mul(run.mul(_most(g), _most(w)), _most(distance)), _axes(distance.value))
+    lost = 2 * run.p.tiny * _most(total).value * _most(distance).value / count(distance.shape)
+    return Pair(dx.value, dx.error + lost)

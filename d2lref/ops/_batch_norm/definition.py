@@ -28,7 +28,7 @@ def shape(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> tuple[Shape | None, ...]:
+) -> tuple[Any, ...]:
     """Return (x, (C,), (C,)) for x (N, C, *size), None for a statistic that is absent. Raises ValueError."""
     x = tuple(x)
     if len(x) < 2:
@@ -36,7 +36,9 @@ def shape(
     named = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, found in named.items():
         if found is not None and tuple(found) != x[1:2]:
-            raise ValueError(f"batch_norm: {name} {tuple(found)}, expected {x[1:2]}: one number for each channel of x {x}")
+            raise ValueError(
+                f"batch_norm: {name} {tuple(found)}, expected {x[1:2]}: one number for each channel of x {x}"
+            )
     _check_state(x, running_mean, running_var, training=training)
     if not 0 <= momentum <= 1:
         raise ValueError(f"batch_norm: momentum={momentum}, expected a number from 0 to 1")
@@ -61,9 +63,15 @@ def count(x: Shape) -> int:
     return x[0] * math.prod(x[2:])
 
 
-def _check(arrays: tuple[Array | None, ...], options: dict[str, Any]) -> None:
+def check(arrays: tuple[Any, ...], options: dict[str, Any]) -> None:
     """Refuse arrays and options that do not fit."""
-    shape(*(None if a is None else a.shape for a in arrays), **options)
+    x, *others = (None if a is None else tuple(a.shape) for a in arrays)
+    shape(x or (), *others, **options)
+
+
+def five(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arrays with None for those left out at the end."""
+    return (*arrays, *(None,) * (5 - len(arrays)))
 
 
 # 2 Definition
@@ -79,7 +87,7 @@ def definition(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> tuple[Array | None, ...]:
+) -> tuple[Any, ...]:
     """y = w (x - m) / sqrt(v + eps) + b in each channel; returns (y, new running mean, new running variance).
 
     x and y (N, C, *size); running_mean, running_var, weight w and bias b (C,), all of one dtype. training: m and v are
@@ -89,8 +97,8 @@ def definition(
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2; Zhang, Lipton, Li and Smola, Dive into Deep Learning, section
     8.5; the unbiased running variance and the meaning of momentum: torch.nn.functional.batch_norm.
     """
-    arrays, options = (x, running_mean, running_var, weight, bias), {"training": training, "momentum": momentum}
-    return _normalise(arrays, {**options, "eps": eps}, two_pass, _centred)
+    options = {"training": training, "momentum": momentum, "eps": eps}
+    return _normalise((x, running_mean, running_var, weight, bias), options, two_pass, _centred)
 
 
 def two_pass(x: Array) -> tuple[Array, Array]:
@@ -114,27 +122,21 @@ def beside(a: Array, x: Array) -> Array:
     return namespace(a).reshape(a, (1, a.shape[0], *(1,) * (x.ndim - 2)))
 
 
-def _normalise(
-    arrays: tuple[Array | None, ...], options: dict[str, Any], moments: Moments, apply: Apply
-) -> tuple[Array | None, ...]:
+def _normalise(arrays: tuple[Any, ...], options: dict[str, Any], moments: Moments, apply: Apply) -> tuple[Any, ...]:
     """Return the answers, with the batch's statistics and the normalisation computed one way or another."""
-    _check(arrays, options)
-    x, running_mean, running_var, weight, bias = arrays
+    check(arrays, options)
+    x, mean, var, weight, bias = arrays
     xp = namespace(x)
     if options["training"]:
-        mean, var = moments(x)
-        state = blend(x, (running_mean, running_var), (mean, var), options["momentum"])
+        state, (mean, var) = (mean, var), moments(x)
+        state = blend(state, (mean, var), options["momentum"], count(x.shape))
     else:
-        mean, var = running_mean, running_var
-        state = (xp.asarray(running_mean, copy=True), xp.asarray(running_var, copy=True))
+        state = (xp.asarray(mean, copy=True), xp.asarray(var, copy=True))
     return (apply(x, mean, xp.sqrt(var + options["eps"]), weight, bias), *state)
 
 
-def blend(
-    x: Array, old: tuple[Array | None, ...], batch: tuple[Array, Array], momentum: float
-) -> tuple[Array | None, ...]:
-    """(1 - momentum) old + momentum batch, the variance of the batch times n / (n - 1)."""
-    n = count(x.shape)
+def blend(old: tuple[Any, ...], batch: tuple[Any, ...], momentum: float, n: int) -> tuple[Any, ...]:
+    """(1 - momentum) old + momentum batch for mean and variance, the latter times n / (n - 1); None stays None."""
     return tuple(
         None if a is None else a * (1.0 - momentum) + b * (momentum * unbias)
         for a, b, unbias in zip(old, batch, (1.0, n / (n - 1)), strict=True)
@@ -144,10 +146,10 @@ def blend(
 # 3 Faster ways
 
 
-def folded(*arrays: Array | None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
+def folded(*arrays: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
     """y = x (w r) + (b - m w r): one multiplication and one addition for each value, as inference engines fold it."""
     options = {"training": training, "momentum": momentum, "eps": eps}
-    return _normalise(_five(arrays), options, two_pass, _folded)
+    return _normalise(five(arrays), options, two_pass, _folded)
 
 
 def _folded(x: Array, mean: Array, root: Array, weight: Array | None, bias: Array | None) -> Array:
@@ -157,10 +159,10 @@ def _folded(x: Array, mean: Array, root: Array, weight: Array | None, bias: Arra
     return x * beside(scale, x) + beside(offset, x)
 
 
-def welford(*arrays: Array | None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
+def welford(*arrays: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
     """Return the same with mean and variance from one pass that updates both with every value."""
     options = {"training": training, "momentum": momentum, "eps": eps}
-    return _normalise(_five(arrays), options, _updated, _centred)
+    return _normalise(five(arrays), options, _updated, _centred)
 
 
 def _updated(x: Array) -> tuple[Array, Array]:
@@ -176,16 +178,11 @@ def _updated(x: Array) -> tuple[Array, Array]:
     return mean, total / n
 
 
-def _five(arrays: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
-    """Return the arrays with None for those left out at the end."""
-    return (*arrays, *(None,) * (5 - len(arrays)))
-
-
 # 4 Derivative
 
 
 def vjp(
-    gy: tuple[Array | None, ...],
+    gy: tuple[Any, ...],
     x: Array,
     running_mean: Array | None = None,
     running_var: Array | None = None,
@@ -195,17 +192,18 @@ def vjp(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> tuple[Array | None, ...]:
+) -> tuple[Any, ...]:
     """dw = sum of gy x̂, db = sum of gy, dx = w r (gy - db / n - x̂ dw / n), in inference dx = w r gy; x̂ = (x - m) r.
 
     gy: the cotangents of the three answers; the statistics are not differentiated and theirs are not looked at.
     The sums run over the n values of a channel; the last two terms of dx are there because m and v depend on x
     (Ioffe and Szegedy 2015, section 3).
     """
-    arrays = (x, running_mean, running_var, weight, bias)
-    _check(arrays, {"training": training, "momentum": momentum, "eps": eps})
+    options = {"training": training, "momentum": momentum, "eps": eps}
+    check((x, running_mean, running_var, weight, bias), options)
     xp, g = namespace(x), gy[0]
-    mean, var = two_pass(x) if training else (running_mean, running_var)
+    state: tuple[Any, ...] = (running_mean, running_var)
+    mean, var = two_pass(x) if training else state
     root = xp.sqrt(var + eps)
     hat, axes = (x - beside(mean, x)) / beside(root, x), (0, *range(2, x.ndim))
     dw, db = xp.sum(g * hat, axis=axes), xp.sum(g, axis=axes)

@@ -16,7 +16,7 @@ from d2lref.spec import Array, Case, Claim, Law
 # 1 Tools
 
 
-def _first(case: Case) -> tuple[Array | None, ...]:
+def _first(case: Case) -> tuple[Any, ...]:
     """Return the arrays of the first channel."""
     x, *others = case.arrays
     return (x[:, :1], *(None if a is None else a[:1] for a in others))
@@ -27,15 +27,10 @@ def _channels(a: Array) -> Array:
     return np.moveaxis(a, 1, 0).reshape(a.shape[1], -1)
 
 
-def _small(a: Pair) -> Pair:
-    """Return the pair times the power of two that brings its largest entry near 1: exact, and squares stay finite."""
-    largest = float(np.max(np.abs(a.value), initial=0.0))
-    return a * 0.5 ** int(np.frexp(largest)[1]) if 0 < largest < np.inf else a
-
-
-def _exponent(x: Array) -> int:
-    """k with |x| < 2^k."""
-    return int(np.frexp(np.max(np.abs(x), initial=0.0))[1])
+def _power(x: Array) -> float:
+    """2^-k with |x| < 2^k, k from -256 to 256: a multiplication by it is exact, and keeps squares finite."""
+    k = int(np.frexp(np.max(np.abs(x), initial=0.0))[1])
+    return 2.0 ** -min(max(k, -256), 256)
 
 
 def _distances(x: Array) -> Pair:
@@ -44,9 +39,10 @@ def _distances(x: Array) -> Pair:
     return exact * float(x.shape[-1]) - exact.sum(axis=-1, keepdims=True)
 
 
-def _flat(answers: Any) -> Pair:
-    """Return several answers, those that there are, as one flat pair."""
-    return concat([a.map(np.ravel) for a in answers if a is not None], 0)
+def _flat(answers: Any, case: Case) -> Pair:
+    """Return y and, where the case computes them anew, the running statistics, as one flat pair."""
+    count = len(answers) if _tracked(case) and case.options["momentum"] > 0 else 1
+    return concat([a.map(np.ravel) for a in answers[:count]], 0)
 
 
 def _training(case: Case) -> bool:
@@ -79,17 +75,16 @@ def _mean_is_bias(f: Any, case: Case) -> Claim:
 
 
 def _variance_is_weighted(f: Any, case: Case) -> Claim:
-    """Sum of y^2 (Q + n^3 eps) = n w^2 Q, where Q = sum of (n x - sum of x)^2 is n^3 v; all of it scaled by powers of two."""
+    """Sum of y^2 (Q + n^3 eps) = n w^2 Q, where Q = sum of (n x - sum of x)^2 = n^3 v; scaled by powers of two."""
     x, _, _, weight, _ = _first(case)
     y = f(x, None, None, weight, **case.options)[0].map(np.ravel)
-    n, up, out = float(y.value.size), _exponent(x), 0 if weight is None else _exponent(weight)
-    z = _distances(_channels(x)[0]) * 0.5**up
-    y = y * 0.5**out
+    weight = np.ones(1) if weight is None else weight
+    n, down, less = float(y.value.size), _power(x), _power(weight)
+    z, y = _distances(_channels(x)[0]) * down, y * less
     spread = (z * z).sum()
-    eps = Pair.exact(case.options["eps"]) * n**3 * 0.25**up
-    left = (y * y).sum() * (spread + eps)
-    right = spread * n if weight is None else spread * n * (Pair.exact(weight[0]) * 0.5**out) * (weight[0] * 0.5**out)
-    return claim(left, right)
+    eps = Pair.exact(case.options["eps"]) * n**3 * down * down
+    w = Pair.exact(weight[0]) * less
+    return claim((y * y).sum() * (spread + eps), spread * n * w * w)
 
 
 def _ignores_state(f: Any, case: Case) -> Claim:
@@ -112,7 +107,7 @@ def _half_and_half(f: Any, case: Case) -> Claim:
 
 def _kept(f: Any, case: Case) -> Claim:
     _, mean, var, _, _ = case.arrays
-    return claim(_flat(f(*case.arrays, **case.options)[1:]), np.concatenate([mean, var]))
+    return claim(concat(list(f(*case.arrays, **case.options)[1:]), 0), np.concatenate([mean, var]))
 
 
 # 4 The answer in inference
@@ -133,7 +128,7 @@ def _pixels_are_images(f: Any, case: Case) -> Claim:
     x, *others = case.arrays
     y, *state = f(*case.arrays, **case.options)
     rows = f(np.moveaxis(x, 1, -1).reshape(-1, x.shape[1]), *others, **case.options)
-    return claim(_flat([y.map(lambda a: np.moveaxis(a, 1, -1)), *state]), _flat(rows))
+    return claim(_flat([y.map(lambda a: np.moveaxis(a, 1, -1)), *state], case), _flat(rows, case))
 
 
 def _channel_alone(f: Any, case: Case) -> Claim:
@@ -142,7 +137,7 @@ def _channel_alone(f: Any, case: Case) -> Claim:
     here = slice(pick, pick + 1)
     y, *state = f(*case.arrays, **case.options)
     alone = f(x[:, here], *(None if a is None else a[here] for a in others), **case.options)
-    return claim(_flat([y[:, here], *(None if a is None else a[here] for a in state)]), _flat(alone))
+    return claim(_flat([y[:, here], *(None if a is None else a[here] for a in state)], case), _flat(alone, case))
 
 
 # 6 The gradients in training
@@ -174,12 +169,12 @@ def _gradient_is_orthogonal(f: Any, case: Case) -> Claim:
     1 / r^2 = v + eps does the rest. Without eps dx would be orthogonal to d. Scaled by powers of two.
     """
     first, second, z, _ = _twins(f, case)
-    n, up = float(z.shape[1]), _exponent(case.arrays[0])
-    z = z * 0.5**up
+    n, down = float(z.shape[1]), _power(case.arrays[0])
+    less = _power(np.concatenate([first.value, second.value]))
+    z = z * down
     spread = (z * z).sum(axis=1)
-    eps = Pair.exact(case.options["eps"]) * (2 * n**3) * 0.25**up
-    grown = 0.5 ** _exponent(np.concatenate([first.value, second.value]))
-    along, across = (first * grown * z).sum(axis=1), (second * grown * z).sum(axis=1)
+    eps = Pair.exact(case.options["eps"]) * (2 * n**3) * down * down
+    along, across = (first * less * z).sum(axis=1), (second * less * z).sum(axis=1)
     return claim(spread * along, -((spread + eps) * across))
 
 
@@ -194,10 +189,10 @@ def _gradient_is_scaled(f: Any, case: Case) -> Claim:
 
 def _pointwise_gradient(f: Any, case: Case) -> Claim:
     """x dx = gy (y(x) - y(0)): in inference y is affine in each x, with the slope of the gradient."""
-    x, *others = case.arrays
+    x, mean, var, weight, _ = case.arrays
     gy = case.cotangents[0]
-    dx = f.vjp((gy, None, None), x, *others, **case.options)[0]
-    rise = f(x, *others, **case.options)[0] - f(np.zeros_like(x), *others, **case.options)[0]
+    dx = f.vjp((gy, None, None), *case.arrays, **case.options)[0]
+    rise = f(x, mean, var, weight, **case.options)[0] - f(np.zeros_like(x), mean, var, weight, **case.options)[0]
     return claim(dx * x, rise * gy)
 
 

@@ -58,12 +58,11 @@ def _least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
 
 def _affordable(axes: int, counts: Shape, size: Shape, window: Shape, options: dict[str, Any]) -> Shape:
     """Return images, channels and filters per group, the least of them set to 1 while there are too many products."""
-    counts = list(counts)
-    groups = options["groups"]
+    left, groups = list(counts), options["groups"]
     out = geometry(axes, (1, groups, *size), (groups, 1, *window), **options).out
-    while math.prod((*counts, groups, *out, *window)) > MOST_PRODUCTS and max(counts) > 1:
-        counts[counts.index(min(c for c in counts if c > 1))] = 1
-    return tuple(counts)
+    while math.prod((*left, groups, *out, *window)) > MOST_PRODUCTS and max(left) > 1:
+        left[left.index(min(c for c in left if c > 1))] = 1
+    return tuple(left)
 
 
 def _form(

@@ -64,7 +64,7 @@ def geometry(
     if any(n < span for n, span in zip(padded, spans, strict=True)):
         fits = tuple(max(0, span - n + 1) // 2 for n, span in zip(x[2:], spans, strict=True))
         raise ValueError(
-            f"{name}: the window {weight[2:]} with dilation {dilation} spans {spans}, more than x {x} with its padding, "
+            f"{name}: the window {weight[2:]} with dilation {dilation} spans {spans}, but x {x} with its padding has "
             f"{padded}; padding={fits} would fit"
         )
     return Geometry(stride, dilation, pads, groups, unfold.output_size(padded, weight[2:], stride, dilation))

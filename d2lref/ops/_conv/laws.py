@@ -6,14 +6,16 @@ So the laws leave no other operation, and none of them can be missed: for each t
 Inside a law all other options stay as drawn.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from d2lref.arrays import blocks, dilate, pad, per_axis
-from d2lref.rounding import Pair, claim
+from d2lref.rounding import Pair, claim, concat
 from d2lref.spec import Case, Claim, Law, Shape
 
+EXACT = frozenset({"lattice_small", "lattice_wide", "ties", "signed_zero"})
 PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -27,8 +29,9 @@ def _option(case: Case, name: str) -> Shape:
     return per_axis(case.options[name], _axes(case))
 
 
-def _grouped(case: Case) -> bool:
-    return bool(case.options["groups"] > 1)
+def _ungrouped(case: Case, place: int) -> bool:
+    """Return whether there is one group, with more than one channel (place 0) or filter (place 1)."""
+    return bool(case.options["groups"] == 1 and (case.arrays[0].shape[1], case.arrays[1].shape[0])[place] > 1)
 
 
 def _biased(case: Case) -> bool:
@@ -114,9 +117,9 @@ def _channels_add(f: Any, case: Case) -> Claim:
 
 def _filters_alone(f: Any, case: Case) -> Claim:
     x, w, b = case.arrays
-    (k,) = _pick(case, w.shape[0])
-    alone = f(x, w[k : k + 1], None if b is None else b[k : k + 1], **case.options)
-    return claim(f(x, w, b, **case.options)[:, k : k + 1], alone)
+    cut = 1 + _pick(case, w.shape[0] - 1)[0]
+    parts = (f(x, w[part], None if b is None else b[part], **case.options) for part in (slice(cut), slice(cut, None)))
+    return claim(f(x, w, b, **case.options), concat(list(parts), axis=1))
 
 
 def _groups_alone(f: Any, case: Case) -> Claim:
@@ -148,8 +151,13 @@ def _bias_gradient(f: Any, case: Case) -> Claim:
     return claim(f.vjp(gy, *case.arrays, **case.options)[2], total)
 
 
+def _exactly(when: Callable[[Case], bool] = lambda case: True) -> Callable[[Case], bool]:
+    """Return the condition, where sums are exact: an equation between sums is about the terms, and not about rounding."""
+    return lambda case: case.regime in EXACT and when(case)
+
+
 SHIFT = Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding)
-LINEAR = Law("the answer is linear in the filter", _linear)
+LINEAR = Law("the answer is linear in the filter", _linear, when=_exactly())
 STRIDE = Law("a stride keeps every s-th answer", _strided, when=lambda case: max(_option(case, "stride")) > 1)
 DILATION = Law("dilation is a filter with holes", _dilated, when=_has_holes)
 PADDING = Law(
@@ -162,14 +170,10 @@ SAME = Law(
     _same,
     when=lambda case: case.options["padding"] == "same",
 )
-CHANNELS = Law("channels add up", _channels_add, when=lambda case: not _grouped(case) and case.arrays[0].shape[1] > 1)
-FILTERS = Law(
-    "every filter answers as if it were alone",
-    _filters_alone,
-    when=lambda case: not _grouped(case) and case.arrays[1].shape[0] > 1,
-)
-GROUPS = Law("groups are convolutions side by side", _groups_alone, when=_grouped)
-BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=_biased)
+CHANNELS = Law("channels add up", _channels_add, when=_exactly(lambda case: _ungrouped(case, 0)))
+FILTERS = Law("filters do not see each other", _filters_alone, when=lambda case: _ungrouped(case, 1))
+GROUPS = Law("groups are convolutions side by side", _groups_alone, when=lambda case: case.options["groups"] > 1)
+BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=_exactly(_biased))
 BIAS_GRADIENT = Law(
     "the gradient of the bias is the sum over images and places", _bias_gradient, when=_biased, vjp=True
 )

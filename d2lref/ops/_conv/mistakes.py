@@ -64,10 +64,11 @@ class Misplaced:
 
     def forward(self, axes: int, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
         """Return the misplaced convolution; the bias is right."""
-        call = _call(axes, x, weight, options)
-        y = definition(axes, self.image(call, x), self.filters(call, weight), **options | self.options(call))
+        call = _call(axes, x, weight, options, bias)
+        y = definition(axes, *_double(self.image(call, x), self.filters(call, weight)), **options | self.options(call))
         y = self.answer(call, y)
-        return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+        y = y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+        return y.astype(x.dtype)
 
     def vjp(
         self, axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
@@ -76,7 +77,8 @@ class Misplaced:
         call = _call(axes, x, weight, options)
         image, filters, others = self.image(call, x), self.filters(call, weight), options | self.options(call)
         (right,) = shape(axes, image.shape, filters.shape, **others)
-        gx, gw = vjp(axes, _undone(partial(self.answer, call), gy, right), image, filters, **others)
+        whole = _undone(partial(self.answer, call), gy, right)
+        gx, gw = (g.astype(gy.dtype) for g in vjp(axes, *_double(whole, image, filters), **others))
         gradients = (
             _undone(partial(self.image, call), gx, x.shape),
             _undone(partial(self.filters, call), gw, weight.shape),
@@ -84,8 +86,14 @@ class Misplaced:
         return (*gradients, *vjp(axes, gy, x, weight, *bias, **options)[2:])
 
 
-def _call(axes: int, x: Array, weight: Array, options: dict[str, Any]) -> Call:
-    return Call(x, weight, options, geometry(axes, x.shape, weight.shape, **options))
+def _call(axes: int, x: Array, weight: Array, options: dict[str, Any], bias: Array | None = None) -> Call:
+    shapes = (x.shape, weight.shape, None if bias is None else bias.shape)
+    return Call(x, weight, options, geometry(axes, *shapes, **options))
+
+
+def _double(*arrays: Array) -> tuple[Array, ...]:
+    """Return the arrays in float64, so that a mistake rounds once, whatever the order of its sums: it is wrong in one way only."""
+    return tuple(a.astype(np.float64) for a in arrays)
 
 
 def _undone(move: Callable[[Array], Array], moved: Array, shape: Shape) -> Array:
@@ -111,11 +119,12 @@ def _first_axis_fastest(_: Call, w: Array) -> Array:
 
 def _every_gth_channel(call: Call, x: Array) -> Array:
     groups = call.plan.groups
-    return x.reshape(x.shape[0], -1, groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
+    return x.reshape(x.shape[0], x.shape[1] // groups, groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
 
 
 def _groups_in_turn(call: Call, y: Array) -> Array:
-    return y.reshape(y.shape[0], call.plan.groups, -1, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
+    groups = call.plan.groups
+    return y.reshape(y.shape[0], groups, y.shape[1] // groups, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
 
 
 def _whole_pairs(count: int, groups: int) -> Array:
@@ -273,7 +282,7 @@ SHAPE = "answers in the shape and dtype of the rule"
 ADJOINT = "the vjp is the adjoint"
 BATCH = "an image does not see its batch"
 
-BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, 7.2.5: the kernel is flipped both horizontally and vertically"
+BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, 7.2.5: a kernel is flipped horizontally and vertically"
 
 MISPLACED = (
     (
@@ -344,7 +353,7 @@ MISPLACED = (
     ),
 )
 
-ON_SEVERAL_AXES = (
+MISPLACED_ON_SEVERAL_AXES = (
     ("the filter is flipped along one axis only", BOOK, laws.SHIFT.says, Misplaced(filters=_turned_last)),
     (
         "unfold counts the taps with the first axis fastest",
@@ -368,12 +377,6 @@ FORWARD = (
         Misplaced(image=_to_the_end, options=_no_padding).forward,
     ),
     (
-        "stride is read in reverse order of the axes",
-        "https://github.com/mlpack/mlpack/issues/4050",
-        SHAPE,
-        Misplaced(options=_stride_backwards).forward,
-    ),
-    (
         "the bias is added for every product",
         "https://github.com/LazaroHurtado/micrograd-rs/pull/20",
         laws.BIAS.says,
@@ -384,6 +387,15 @@ FORWARD = (
         "https://github.com/robertknight/rten/pull/1408",
         laws.GROUPS.says,
         _bias_of_the_first_group,
+    ),
+)
+
+FORWARD_ON_SEVERAL_AXES = (
+    (
+        "stride is read in reverse order of the axes",
+        "https://github.com/mlpack/mlpack/issues/4050",
+        SHAPE,
+        Misplaced(options=_stride_backwards).forward,
     ),
 )
 
@@ -429,10 +441,14 @@ GRADIENTS = (
 
 def mistakes(axes: int) -> tuple[Mistake, ...]:
     """Return the mistakes for images with so many axes of space; some need two."""
+    several = axes > 1
     moved = (
         Mistake(says, cites, partial(wrong.forward, axes), partial(wrong.vjp, axes), (law,))
-        for says, cites, law, wrong in (*MISPLACED, *(ON_SEVERAL_AXES if axes > 1 else ()))
+        for says, cites, law, wrong in (*MISPLACED, *(MISPLACED_ON_SEVERAL_AXES if several else ()))
     )
-    biased = (Mistake(says, cites, partial(wrong, axes), None, (law,)) for says, cites, law, wrong in FORWARD)
+    forward = (
+        Mistake(says, cites, partial(wrong, axes), None, (law,))
+        for says, cites, law, wrong in (*FORWARD, *(FORWARD_ON_SEVERAL_AXES if several else ()))
+    )
     backward = (Mistake(says, cites, None, partial(wrong, axes), (law,)) for says, cites, law, wrong in GRADIENTS)
-    return (*moved, *biased, *backward)
+    return (*moved, *forward, *backward)

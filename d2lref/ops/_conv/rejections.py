@@ -81,7 +81,7 @@ def rejections(axes: int) -> tuple[Rejection, ...]:
         ),
         refused(
             "a window beyond the padded image",
-            f"the window {three} with dilation {(4,) * axes} spans {(9,) * axes}, more than x {x} with its padding, "
+            f"the window {three} with dilation {(4,) * axes} spans {(9,) * axes}, but x {x} with its padding has "
             f"{(7,) * axes}; padding={twos} would fit",
             dilation=4,
             padding=1,

@@ -367,21 +367,32 @@ def rejections(axes: int) -> tuple[Rejection, ...]:
 
 # 9 Mistakes
 
-Altered = Callable[[Grid, bool, int | None], tuple[common.Places, Array]]
+Altered = Callable[[Grid, bool, int | None], tuple[list[Array], Array]]
+"""(windows, count_include_pad, divisor_override) -> one matrix (out, size) of weights per axis, and the divisors."""
 
 
-def _divided(g: Grid, places: common.Places, *, padding_too: bool, override: int | None = None) -> tuple[common.Places, Array]:
-    """Return the places and what their windows are divided by: the entries of the image, or of image and padding, that they read."""
+def _lines(g: Grid, places: common.Places) -> list[Array]:
+    """Return along each axis how often a window reads an entry of the image."""
+    return [np.sum(a[:, :, None] == np.arange(n), axis=1) for a, n in zip(places.index, g.size, strict=True)]
+
+
+def _count(g: Grid, places: common.Places, padding_too: bool, override: int | None = None) -> Array:  # noqa: FBT001 - as in Altered
+    """Return the divisor: how many entries of the image, or of image and padding, a window reads; at least 1."""
     if override is not None:
-        return places, np.float64(override)
+        return np.float64(override)
     low, high = (places.low, places.high) if padding_too else ((0,) * len(g.size), g.size)
     counts = [np.sum((a >= b) & (a < c), axis=1) for a, b, c in zip(places.index, low, high, strict=True)]
-    return places, np.maximum(reduce(np.multiply.outer, counts), 1).astype(np.float64)
+    return np.maximum(reduce(np.multiply.outer, counts), 1).astype(np.float64)
 
 
 def _moved(place: Callable[[Grid], common.Places]) -> Altered:
     """Return what misplaces the windows and divides by what they read there."""
-    return lambda g, counted, override: _divided(g, place(g), padding_too=counted, override=override)
+    return lambda g, counted, override: (_lines(g, place(g)), _count(g, place(g), counted, override))
+
+
+def _recounted(counted_as: bool) -> Altered:  # noqa: FBT001 - a value of count_include_pad
+    """Return what reads the right entries and counts them so, whatever count_include_pad says."""
+    return lambda g, _, override: (_lines(g, common.placed(g)), _count(g, common.placed(g), counted_as, override))
 
 
 def _wrong(alter: Altered) -> tuple[Callable[..., Array], Callable[..., tuple[Array]]]:
@@ -389,9 +400,7 @@ def _wrong(alter: Altered) -> tuple[Callable[..., Array], Callable[..., tuple[Ar
 
     def prepared(axes: int, x: Array, options: Any) -> tuple[list[Array], Array]:
         g, _ = plan(axes, x.shape, **options)
-        counted, override = options.get("count_include_pad", True), options.get("divisor_override")
-        places, divisor = alter(g, counted, override)
-        return [np.sum(a[:, :, None] == np.arange(n), axis=1) for a, n in zip(places.index, g.size, strict=True)], divisor
+        return alter(g, options.get("count_include_pad", True), options.get("divisor_override"))
 
     def forward(axes: int, x: Array, **options: Any) -> Array:
         lines, divisor = prepared(axes, x, options)
@@ -405,25 +414,54 @@ def _wrong(alter: Altered) -> tuple[Callable[..., Array], Callable[..., tuple[Ar
 
 
 def _along(lines: list[Array], x: Array) -> Array:
-    """Return x multiplied by one matrix along each axis of space."""
+    """Return x multiplied by one matrix along each axis of space, in float64."""
+    x = x.astype(np.float64)
     for axis, line in enumerate(lines, start=2):
-        x = np.moveaxis(np.tensordot(x.astype(np.float64), line, (axis, 1)), -1, axis)
+        x = np.moveaxis(np.tensordot(x, line, (axis, 1)), -1, axis)
     return x
 
 
-def _overhang_counted(g: Grid, counted: bool, override: int | None) -> tuple[common.Places, Array]:  # noqa: FBT001 - an Altered
+def _mean_of_means(g: Grid, counted: bool, override: int | None) -> tuple[list[Array], Array]:  # noqa: FBT001 - an Altered
+    """Weigh what counts along an axis as the mean of the means of its halves does, which is right for 1, 2, 4, ... entries."""
+    right, lines = common.placed(g), []
+    low, high = (right.low, right.high) if counted else ((0,) * len(g.size), g.size)
+    for index, begin, end, n in zip(right.index, low, high, g.size, strict=True):
+        line = np.zeros((len(index), n))
+        for i, places in enumerate(index):
+            valid = places[(places >= begin) & (places < end)]
+            weights = len(valid) * np.array(_halved(len(valid)))
+            inside = (valid >= 0) & (valid < n)
+            line[i, valid[inside]] = weights[inside]
+        lines.append(line)
+    return lines, _count(g, right, counted, override)
+
+
+def _halved(count: int) -> list[float]:
+    """Return the weights of the mean of the means of two halves, each taken in the same way."""
+    if count == 1:
+        return [1.0]
+    return [w / 2 for part in (count - count // 2, count // 2) for w in _halved(part)]
+
+
+def _overhang_counted(g: Grid, counted: bool, override: int | None) -> tuple[list[Array], Array]:  # noqa: FBT001 - an Altered
     """Count what overhangs the padding too, where padding counts: the whole window."""
     right = common.placed(g)
     open_ended = replace(right, high=tuple(h + k for h, k in zip(right.high, g.kernel, strict=True)))
-    return right, _divided(g, open_ended, padding_too=counted, override=override)[1]
+    return _lines(g, right), _count(g, open_ended, counted, override)
 
 
-def _one_short(g: Grid) -> common.Places:
+def _overridden_where_counted(g: Grid, counted: bool, override: int | None) -> tuple[list[Array], Array]:  # noqa: FBT001 - an Altered
     right = common.placed(g)
-    return replace(right, index=tuple(a[:, : max(k - 1, 1)] for a, k in zip(right.index, g.kernel, strict=True)))
+    return _lines(g, right), _count(g, right, counted, override if counted else None)
+
+
+def _never_overridden(g: Grid, counted: bool, override: int | None) -> tuple[list[Array], Array]:  # noqa: FBT001 - an Altered
+    del override
+    return _lines(g, common.placed(g)), _count(g, common.placed(g), counted)
 
 
 def _ends_after_clipping(g: Grid) -> common.Places:
+    """Move windows that begin in front of the image into it, instead of cutting off what is in front."""
     right = common.placed(g)
     return replace(right, index=tuple(a - np.minimum(a[:, :1], 0) for a in right.index))
 
@@ -471,19 +509,9 @@ def _mistakes(axes: int) -> tuple[Mistake, ...]:
         return Mistake(says, f"{HUB}/{cites}", partial(wrong, axes), None, (shape_law,))
 
     line = (
-        both("a window is one entry short", "flagos-ai/FlagGems/issues/4915", _moved(_one_short), pixel),
-        both(
-            "padding always counts",
-            "pytorch/glow/issues/4565",
-            lambda g, counted, override: _divided(g, common.placed(g), padding_too=True, override=override),
-            constant,
-        ),
-        both(
-            "padding never counts",
-            "sonos/tract/pull/2654",
-            lambda g, counted, override: _divided(g, common.placed(g), padding_too=False, override=override),
-            padding,
-        ),
+        both("the mean of a window is the mean of its halves' means", "chainer/chainer/issues/1739", _mean_of_means, pixel),
+        both("padding always counts", "pytorch/glow/issues/4565", _recounted(counted_as=True), constant),
+        both("padding never counts", "sonos/tract/pull/2654", _recounted(counted_as=False), padding),
         both(
             "a window's end is found after its beginning was clipped",
             "PaddlePaddle/Paddle-Lite/pull/5151",
@@ -522,16 +550,10 @@ def _mistakes(axes: int) -> tuple[Mistake, ...]:
         both(
             "divisor_override is ignored where padding does not count",
             "pytorch/executorch/pull/18616",
-            lambda g, counted, override: _divided(
-                g, common.placed(g), padding_too=counted, override=override if counted else None
-            ),
+            _overridden_where_counted,
             OVERRIDE.says,
         ),
-        gradient(
-            "the gradient ignores divisor_override",
-            "pytorch/xla/pull/831",
-            lambda g, counted, override: _divided(g, common.placed(g), padding_too=counted),
-        ),
+        gradient("the gradient ignores divisor_override", "pytorch/xla/pull/831", _never_overridden),
     )
 
 

@@ -1,0 +1,513 @@
+"""Every bound of rounding.py: never violated in exact arithmetic, nearly reached, and missed when it is made smaller.
+
+The last is a test of the tests: a bound with a constant halved or a term left out (a mutant) must be violated by one of
+the probes, which are the worst cases of the theorems.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import example, given, target
+from hypothesis import strategies as st
+
+from d2lref import rounding
+from d2lref.rounding import (
+    FORMATS,
+    PRESETS,
+    ROUNDING_RMS,
+    Format,
+    Pair,
+    Precision,
+    Running,
+    Ulp,
+    claim,
+    concat,
+    fft_bound,
+    inner,
+    lattice_unit,
+    multilinear_bound,
+    multilinear_spread,
+    outward,
+    precision,
+    round_to,
+    stack,
+    store_bound,
+    sum_bound,
+)
+from properties.exact import (
+    ORDERS,
+    Machine,
+    Overflowed,
+    accumulate,
+    any_tree,
+    backwards,
+    binade,
+    blocked,
+    fl,
+    in_accumulator,
+    pairwise,
+    rational,
+    root,
+    sequential,
+)
+
+FLOAT64 = PRESETS["float64"]
+
+# 1 Formats
+
+
+def numbers(form: Format, low: int, high: int) -> st.SearchStrategy[float]:
+    """Numbers of the format with exponents from `low` to `high` (or smaller, or 0): short, full and random significands.
+
+    Shrinks towards small integers times 2^low.
+    """
+    low, high = (min(max(e, form.emin), form.emax) for e in (low, high))
+    full = 2**form.p - 1
+    digits = st.sampled_from((1, 3, full, full // 2 + 2, full - 1, full // 2)) | st.integers(0, full)
+    return st.builds(
+        lambda sign, n, e: sign * math.ldexp(n, e - form.p + 1),
+        st.sampled_from((1, -1)),
+        digits,
+        st.integers(low, high),
+    )
+
+
+@st.composite
+def near_numbers(draw: Callable[..., Any], form: Format) -> float:
+    """A number of the format moved by nothing, by half a unit in its last place, or by a float64 unit around that."""
+    value = draw(numbers(form, form.emin, form.emax))
+    ulp = math.ldexp(1.0, max(math.frexp(value)[1] - 1, form.emin) - form.p + 1)
+    near = value + draw(st.sampled_from((0.0, 0.5, -0.5))) * ulp
+    return draw(st.sampled_from((near, math.nextafter(near, math.inf), math.nextafter(near, -math.inf))))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(st.data())
+def test_round_to_rounds_to_nearest_and_ties_to_even(name: str, data: st.DataObject) -> None:
+    form = FORMATS[name]
+    value = data.draw(near_numbers(form) | st.floats(allow_nan=False, allow_infinity=False))
+    try:
+        expected = float(fl(Fraction(value), form))
+    except Overflowed:
+        expected = math.copysign(math.inf, value)
+    rounded = round_to(np.asarray(value), name)
+    assert rounded == expected
+    assert math.copysign(1, rounded) == math.copysign(1, value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_round_to_at_the_ends_of_a_format(name: str) -> None:
+    form = FORMATS[name]
+    tie = form.fmax + (form.u * 2.0**form.emax if name != "float64" else math.inf)  # between fmax and 2^(emax + 1)
+    values = [form.fmax, math.nextafter(tie, 0), tie, form.eta, form.eta / 2, -0.0, math.inf, -math.inf, math.nan]
+    expected = [form.fmax, form.fmax, math.inf, form.eta, 0.0, -0.0, math.inf, -math.inf, math.nan]
+    np.testing.assert_array_equal(round_to(np.array(values), name), expected)
+
+
+def test_a_format_holds_exactly_those_whose_numbers_survive_it() -> None:
+    for a in FORMATS.values():
+        for b in FORMATS.values():
+            kept = [round_to(np.asarray(v), a.name) == v for v in (b.fmax, b.eta, b.nmin, 1 + 2 * b.u)]
+            assert a.holds(b) == all(kept), (a, b)
+
+
+@given(st.lists(numbers(FORMATS["float64"], -1074, 1023), max_size=5))
+def test_the_lattice_unit_is_the_largest_power_of_two_that_divides_all(values: list[float]) -> None:
+    unit = lattice_unit(np.array(values))
+    if not any(values):
+        assert unit == math.inf
+        return
+    quotients = [Fraction(v) / Fraction(unit) for v in values]
+    assert math.frexp(unit)[0] == 1 / 2
+    assert all(q.denominator == 1 for q in quotients)
+    assert any(q.numerator % 2 for q in quotients)
+
+
+def test_the_lattice_unit_without_a_lattice() -> None:
+    assert lattice_unit(None) == math.inf
+    assert lattice_unit(np.zeros((0, 3))) == math.inf
+    assert lattice_unit(np.array([1.0, np.nan])) == 0.0
+    assert lattice_unit(np.array([np.inf, 2.0])) == 0.0
+
+
+# 2 Precision
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"storage": "float8"}, "storage='float8', expected one of 'float32', 'float64', 'float16', 'bfloat16'"),
+        ({"storage": None}, "storage=None, expected one of 'float32', 'float64', 'float16', 'bfloat16'"),
+        ({"operands": "int8"}, "operands='int8', expected one of None, 'tf32', 'bfloat16', 'float16', '3xtf32'"),
+        ({"accumulate": "tf32"}, "accumulate='tf32', expected one of None, 'float32', 'float64', 'float16', 'bfloat16'"),
+        ({"rounding": "up"}, "rounding='up', expected one of 'nearest', 'truncate'"),
+        ({"statistics": "tf32"}, "statistics='tf32', expected one of None, 'float32', 'float64', 'float16', 'bfloat16'"),
+        ({"algorithm": "winograd"}, "algorithm='winograd', expected one of 'any-order', 'fft'"),
+        ({"variance": "chan"}, "variance='chan', expected one of 'two-pass', 'welford', 'naive'"),
+        ({"subnormals": True}, "subnormals=True, expected one of 'kept', 'flushed'"),
+        ({"ulp": 2}, "ulp=2, expected an Ulp"),
+    ],
+)
+def test_a_precision_refuses_what_means_nothing(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=r"^Precision: ") as caught:
+        Precision(**arguments)
+    assert str(caught.value) == f"Precision: {message}"
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_an_ulp_is_at_least_that_of_correct_rounding(value: float) -> None:
+    with pytest.raises(ValueError, match="^Ulp: ") as caught:
+        Ulp(rsqrt=value)
+    assert str(caught.value) == f"Ulp: rsqrt={value!r}, expected a number of at least 0.5, the error of correct rounding"
+
+
+def test_a_precision_has_a_name_or_is_one() -> None:
+    assert precision("tf32") is PRESETS["tf32"]
+    assert precision(FLOAT64) is FLOAT64
+    with pytest.raises(ValueError, match="^precision: ") as caught:
+        precision("float8")
+    assert str(caught.value) == f"precision: 'float8' is no preset, expected one of {', '.join(PRESETS)} or a Precision"
+
+
+# 3 Sums of products: never violated
+
+TOYS = {f"toy{p}": Format(f"toy{p}", p, -12, 12) for p in (2, 3, 4, 5)}
+"""Formats so short that the square of u counts, and that a search meets every case of the theorem."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toys() -> Iterator[None]:
+    """Have the toy formats among the formats."""
+    with patch.dict(FORMATS, TOYS):
+        yield
+
+
+def toy(name: str, **fields: Any) -> Precision:
+    """Return a precision that accumulates in a toy format."""
+    p = Precision(**fields)
+    object.__setattr__(p, "accumulate", name)
+    return p
+
+
+PRECISIONS = (
+    *PRESETS.values(),
+    Precision(operands="3xtf32"),
+    Precision(operands="3xtf32", accumulate="bfloat16"),
+    Precision(operands="bfloat16"),
+    Precision(operands="float16"),
+    Precision(operands="float16", subnormals="flushed"),
+    Precision(accumulate="float16"),
+    Precision(accumulate="bfloat16"),
+    Precision(accumulate="float64"),
+    Precision(rounding="truncate"),
+    Precision(subnormals="flushed"),
+    Precision(rounding="truncate", subnormals="flushed"),
+    Precision(operands="3xtf32", subnormals="flushed"),
+    Precision("float16", rounding="truncate"),
+    Precision("float16", accumulate="bfloat16"),
+    Precision("float16", subnormals="flushed"),
+    Precision("bfloat16", accumulate="bfloat16", subnormals="flushed"),
+    Precision("float64", operands="tf32"),
+    Precision("float64", operands="3xtf32"),
+    Precision("float64", accumulate="float32"),
+    Precision("float64", rounding="truncate", subnormals="flushed"),
+    *(toy(name) for name in TOYS),
+    *(toy(name, rounding="truncate") for name in TOYS),
+    *(toy(name, storage="float16", subnormals="flushed") for name in TOYS),
+)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum of products x w and of addends b, computed by a precision in an order; a float64 reference has another."""
+
+    p: Precision
+    x: tuple[float, ...]
+    w: tuple[float, ...]
+    b: tuple[float, ...] = ()
+    order: Callable[..., Fraction] = sequential
+    other: Callable[..., Fraction] = sequential
+    fused: bool = False
+    seed: int = 0
+
+    @property
+    def terms(self) -> list[tuple[Fraction, ...]]:
+        """The terms as fractions."""
+        products = [(Fraction(x), Fraction(w)) for x, w in zip(self.x, self.w, strict=True)]
+        return [*products, *((Fraction(b),) for b in self.b)]
+
+    @property
+    def exact(self) -> Fraction:
+        """The sum."""
+        return sum((math.prod(t, start=Fraction(1)) for t in self.terms), Fraction(0))
+
+    @property
+    def computed(self) -> Fraction:
+        """What the precision makes of it."""
+        return accumulate(self.terms, self.p, self.order, fused=self.fused, seed=self.seed)
+
+    @property
+    def reference(self) -> Fraction:
+        """What float64 makes of it."""
+        return accumulate(self.terms, FLOAT64, self.other, seed=self.seed)
+
+    def bound(self, y: Fraction) -> float:
+        """The bound of the sum, where y is the exact value or the answer."""
+        arrays = np.array(self.x), np.array(self.w)
+        return float(outward(multilinear_bound(dot, arrays, (np.array(self.b),), y=nearest(y), p=self.p)))
+
+
+def dot(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """x w + the sum of b."""
+    return np.asarray(np.sum(x * w) + np.sum(b))
+
+
+def nearest(q: Fraction) -> float:
+    """Return q in float64, infinite beyond."""
+    try:
+        return float(q)
+    except OverflowError:
+        return math.inf if q > 0 else -math.inf
+
+
+def ratio(difference: Fraction, bound: float) -> float:
+    """|difference| / bound, 0 where the bound is infinite or nothing differs."""
+    if difference == 0 or math.isinf(bound):
+        return 0.0
+    return float(abs(difference) / Fraction(bound)) if bound else math.inf
+
+
+def worst(s: Sum) -> float:
+    """Return the largest ratio of an error of the sum to its bound; infinite where it overflows and the bound does not."""
+    try:
+        computed, reference = s.computed, s.reference
+    except Overflowed:
+        return 0.0 if math.isinf(s.bound(s.exact)) else math.inf
+    bounds = s.bound(s.exact), s.bound(computed)
+    return max(ratio(computed - y, bound) for y in (s.exact, reference) for bound in bounds)
+
+
+@st.composite
+def sums(draw: Callable[..., Any]) -> Sum:
+    """A sum of up to 7 products and 2 addends, around 1 or an end of the formats. Shrinks towards one product."""
+    p = draw(st.sampled_from(PRECISIONS))
+    form, width = p.stored, p.accumulator.p + 3
+    ends = sorted({0, p.accumulator.emin, p.accumulator.emax, form.emin, form.emax, form.emin + form.p}, key=abs)
+    middle = draw(st.sampled_from(ends))
+    at = draw(st.sampled_from((0, middle // 2, form.emin)))
+    reach = draw(st.integers(0, width))
+    near, far, addend = (numbers(form, c - reach // 2, c + reach // 2) for c in (at, middle - at, middle))
+    size = draw(st.integers(0, 7))
+    x, w = (draw(st.tuples(*[some] * size)) for some in (near, far))
+    b = draw(st.lists(addend, max_size=2))
+    if draw(st.booleans()):  # and the same once more with another sign, so that it cancels
+        x, w = (*x, *(-v for v in x)), (*w, *w)
+    order, other = (draw(st.sampled_from(ORDERS)) for _ in range(2))
+    return Sum(p, x, w, tuple(b), order, other, draw(st.booleans()), draw(st.integers(0, 9)))
+
+
+@given(sums())
+def test_a_sum_in_any_arithmetic_and_order_stays_within_its_bound(s: Sum) -> None:
+    found = worst(s)
+    target(min(found, 2.0))
+    assert found <= 1
+
+
+@given(
+    st.sampled_from(tuple(TOYS.values())),
+    st.lists(st.tuples(st.integers(-9, 9), st.integers(-4, 0)), min_size=1, max_size=5),
+    st.sampled_from(ORDERS),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_k_u_s_holds_where_u_is_large(
+    form: Format,
+    terms: list[tuple[int, int]],
+    order: Callable[..., Fraction],
+    fused: bool,  # noqa: FBT001 - drawn
+    truncate: bool,  # noqa: FBT001 - drawn
+    seed: int,
+) -> None:
+    """Jeannerod and Rump's theorem itself: K u S without a term of order u^2, for numbers of 2 to 5 bits."""
+
+    def rounded(q: Fraction) -> Fraction:
+        return fl(q, form, truncate=truncate)
+
+    exact = [Fraction(n) * Fraction(2) ** e for n, e in terms]
+    leaves = exact if fused else [rounded(q) for q in exact]
+    total = rounded(order(leaves, lambda a, b: rounded(a + b), seeded(seed)))
+    u = Fraction(2) ** ((1 if truncate else 0) - form.p)
+    assert abs(total - sum(exact)) <= len(exact) * u * sum(map(abs, exact))
+
+
+# 4 Sums of products: nearly reached, and no term to spare
+
+
+def ones(count: int, tail: float, p: Precision, **more: Any) -> Sum:
+    """1 and then many times `tail`, each multiplied by 1: what is below half a unit of 1 is lost every time."""
+    return Sum(p, (1.0, *(tail,) * count), (1.0,) * (count + 1), **more)
+
+
+FLUSHED = Precision(subnormals="flushed")
+HALF = Precision("float16", accumulate="float16")
+BFLOAT = Precision("bfloat16", accumulate="bfloat16")
+TRUNCATED = Precision(rounding="truncate")
+THREE = Precision(operands="3xtf32")
+PROBES = {
+    "float32 loses half an ulp a step": ones(63, 2.0**-24, Precision()),
+    "float16 loses half an ulp a step": ones(63, 2.0**-11, HALF),
+    "bfloat16 loses half an ulp a step": ones(63, 2.0**-8, BFLOAT),
+    "float64 loses half an ulp a step, its reference gains": ones(
+        63, 2.0**-53, FLOAT64, order=sequential, other=blocked
+    ),
+    "truncation loses an ulp a step": ones(63, 2.0**-23 * (1 - 2.0**-24), TRUNCATED),
+    "a pair loses half an ulp": Sum(Precision(), (1.0, 2.0**-24), (1.0,) * 2, order=pairwise),
+    "backwards": Sum(Precision(), (*(2.0**-24,) * 7, 1.0), (1.0,) * 8, order=backwards),
+    "one product": Sum(Precision(), (1 + 2.0**-12,), (1 + 2.0**-12,)),
+    "a fused product that is lost": Sum(Precision(), (1.0, 2.0**-12), (1.0, 2.0**-12), fused=True),
+    "tf32 operands at a tie": Sum(PRESETS["tf32"], (1 + 2.0**-11,), (1 + 2.0**-11,)),
+    "bfloat16 operands at a tie": Sum(Precision(operands="bfloat16"), (1 + 2.0**-8,), (1 + 2.0**-8,)),
+    "float16 operands at a tie": Sum(Precision(operands="float16"), (1 + 2.0**-11,), (1 + 2.0**-11,)),
+    "lo lo and both rests of three products": Sum(
+        replace(THREE, accumulate="float64"), (1 + 4093 * 2.0**-23,), (1 + 4093 * 2.0**-23,)
+    ),
+    "hi hi and lo hi round apart": Sum(replace(THREE, accumulate="bfloat16"), (1 + 2.0**-8 + 2.0**-12,), (1.0,)),
+    "float16 operands below its smallest": Sum(Precision(operands="float16"), (2.0**-25,), (1.0,)),
+    "lo below the smallest tf32": Sum(
+        replace(THREE, accumulate="float64"), (2.0**-126 + 2.0**-137,), (1.0,)
+    ),
+    "float16 operands that overflow": Sum(Precision(operands="float16"), (65520.0,), (2.0**-10,)),
+    "products round to zero": Sum(TRUNCATED, (2.0**-75 * (2 - 2.0**-23),) * 4, (2.0**-75,) * 4),
+    "products that are flushed": Sum(FLUSHED, (2.0**-63 * (1 - 2.0**-22),) * 4, (2.0**-63,) * 4),
+    "a sum that is flushed": Sum(FLUSHED, (), (), (2.0**-126 * (2 - 2.0**-23), -(2.0**-126))),
+    "inputs that are flushed": Sum(FLUSHED, (2.0**-126 - 2.0**-149,), (2.0**20,)),
+    "an addend that is flushed": Sum(Precision("float16", subnormals="flushed"), (), (), (2.0**-14 - 2.0**-24,)),
+    "one more than the lattice holds": Sum(Precision(), (2.0**24, 1.0, 1.0), (1.0, 1.0, 1.0)),
+    "a lattice below the smallest number": Sum(Precision(), (2.0**-75,), (2.0**-75,)),
+    "a flushed lattice": Sum(FLUSHED, (2.0**-63,), (2.0**-64,)),
+    "an operand off the lattice of its format": Sum(PRESETS["tf32"], (2049.0,), (1.0,)),
+    "a store at a tie": Sum(Precision("float16"), (1.0, 2.0**-6), (1.0, 2.0**-5)),
+    "a store below the smallest number": Sum(Precision("float16"), (2.0**-12,), (2.0**-13,)),
+    "a store that is flushed": Sum(Precision("float16", subnormals="flushed"), (2.0**-7 - 2.0**-17,), (2.0**-7,)),
+    "a store that overflows": Sum(Precision("float16"), (65504.0, 4.0), (1.0, 4.0)),
+    "an accumulator that overflows": Sum(Precision(), (2.0**64,), (2.0**64,)),
+    "a partial sum that overflows": Sum(HALF, (60000.0, 60000.0), (1.0, 1.0), (-60000.0,)),
+    "what overflows is an answer": Sum(HALF, (), (), (60000.0, 60000.0)),
+}
+"""For every term of the bound a sum that cannot do without it."""
+
+IDLE = {"float16 operands that overflow", "a store that overflows", "an accumulator that overflows"}
+IDLE |= {"a partial sum that overflows", "what overflows is an answer"}
+"""Probes with an infinite bound."""
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_stays_within_its_bound_and_comes_near_it(name: str) -> None:
+    found = worst(PROBES[name])
+    assert found <= 1
+    assert found > 0.3 or name in IDLE
+
+
+@pytest.mark.parametrize("p", [Precision(), HALF, BFLOAT, TRUNCATED], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 4, 16, 128, 1024])
+def test_the_bound_of_a_sum_is_not_idle_at_any_length(p: Precision, count: int) -> None:
+    tail = p.u if p.rounding == "nearest" else p.u * (1 - p.u)
+    if p is BFLOAT and count > 100:
+        pytest.skip("K u S > S")
+    assert 0.3 < worst(ones(count, tail, p)) <= 1
+
+
+def scaled(name: str, factor: float) -> Any:
+    """Return the property of Precision times a factor."""
+    right = vars(Precision)[name].fget
+    return property(lambda p: factor * right(p))
+
+
+MUTANTS: dict[str, tuple[object, str, Any]] = {
+    "u is halved": (Precision, "u", scaled("u", 1 / 2)),
+    "truncation counts as rounding to nearest": (Precision, "u", property(lambda p: p.accumulator.u)),
+    "the operands' error is halved": (Precision, "operand_error", scaled("operand_error", 1 / 2)),
+    "there are no operands' errors": (Precision, "operand_error", scaled("operand_error", 0)),
+    "three products count as one": (Precision, "products", property(lambda p: 1)),
+    "underflow is halved": (Precision, "tiny", scaled("tiny", 1 / 2)),
+    "there is no underflow": (Precision, "tiny", scaled("tiny", 0)),
+    "flushing costs no more than underflow": (Precision, "tiny", property(lambda p: p.accumulator.eta)),
+    "the reference has no error": (rounding, "_own_error", lambda s, k: 0.0 * s),
+    "operands lose nothing": (rounding, "_lost", lambda *_: 0.0),
+    "every operand is exact": (rounding, "_exact_operands", lambda *_: True),
+    "the lattice is twice as large": (rounding, "_room", lambda unit, form, p: 2 * RIGHT["_room"](unit, form, p)),
+    "the lattice may be finer than the format": (rounding, "_room", lambda unit, form, p: 2.0**form.p * unit),
+    "the unit is twice as large": (rounding, "lattice_unit", lambda a: 2 * RIGHT["lattice_unit"](a)),
+    "a store is exact": (rounding, "store_bound", lambda error, y, p, exact: error),
+    "a store's error is halved": (
+        rounding,
+        "store_bound",
+        lambda error, y, p, exact: (error + RIGHT["store_bound"](error, y, p, exact=exact)) / 2,
+    ),
+    "a store has no absolute error": (
+        rounding,
+        "store_bound",
+        lambda error, y, p, exact: np.maximum(error, RIGHT["store_bound"](error, y, p, exact=exact) - p.stored.eta / 2),
+    ),
+    "nothing overflows": (Format, "fmax", property(lambda form: math.inf)),
+}
+RIGHT = {name: getattr(rounding, name) for name in ("_room", "lattice_unit", "store_bound")}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_bound_that_is_too_small_is_noticed(name: str) -> None:
+    with patch.object(*MUTANTS[name]):
+        assert any(worst(probe) > 1 for probe in PROBES.values())
+
+
+@given(sums())
+def test_a_bound_computed_in_float64_and_moved_outward_is_at_least_the_bound(s: Sum) -> None:
+    """The formula of `sum_bound` once more, in fractions: K u ((1 + g) S + l) + d S + l + K tiny (1 + K u)."""
+    p, k = replace(s.p, storage=s.p.accumulator.name) if s.p.accumulator.name in PRESETS else FLOAT64, len(s.terms) + 1
+    magnitude = sum((abs(math.prod(t, start=Fraction(1))) for t in s.terms), Fraction(0))
+    size, lost = np.asarray(nearest(magnitude)), 2.0**-30
+    bound = float(outward(sum_bound(size, np.asarray(float(k)), np.zeros(()), p, lost=lost)))
+    u, count = Fraction(p.u), k * p.products
+    grown = (1 + Fraction(p.operand_growth)) * magnitude + Fraction(lost)
+    formula = count * u * grown + Fraction(p.operand_error) * magnitude + Fraction(lost)
+    formula += count * Fraction(p.tiny) * (1 + count * u)
+    own = (count + 2) * Fraction(2) ** -53 * magnitude
+    assert math.isinf(bound) or formula <= Fraction(bound) <= (formula + 2 * own) * (1 + Fraction(2) ** -30) + count
+
+
+# 5 Sums of products over arrays
+
+
+def matrix_product(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+    """x w + b."""
+    return x @ w if b is None else x @ w + b
+
+
+@given(st.sampled_from(PRECISIONS), st.integers(0, 2**32), st.booleans(), st.sampled_from((0.3, 1.0)))
+def test_the_multilinear_bound_is_the_bound_of_every_sum(p: Precision, seed: int, biased: bool, density: float) -> None:  # noqa: FBT001 - drawn
+    """An array of sums has the bounds of its elements, each with its own S and K, and one unit for all."""
+    rng = np.random.default_rng(seed)
+    shapes = ((2, 3), (3, 4), (4,))
+    scale = rng.choice([-20, 0, 10])
+    values = [np.where(rng.random(s) < density, np.ldexp(rng.standard_normal(s), scale), 0.0) for s in shapes]
+    x, w, b = (round_to(v, p.storage) for v in values)
+    addends = (b if biased else None,)
+    y = matrix_product(x, w, addends[0])
+    whole = multilinear_bound(matrix_product, (x, w), addends, y=y, p=p)
+    unit = min(lattice_unit(x) * lattice_unit(w), lattice_unit(addends[0]))
+    exact = p.operands is None or p.operands == "float64"
+    for i, j in np.ndindex(*y.shape):
+        terms = [*(x[i] * w[:, j]), *((b[j],) if biased else ())]
+        alone = multilinear_bound(matrix_product, (x[i : i + 1], w[:, j : j + 1]), (addends[0] if not biased else b[j : j + 1],), y=y[i : i + 1, j : j + 1], p=p)
+        assert alone[0, 0] <= whole[i, j] * (1 + 2.0**-40)
+        if exact and not p.flushed:
+            s, k = np.asarray(np.sum(np.abs(terms))), np.asarray(float(np.count_nonzero(terms)))
+            np.testing.assert_allclose(sum_bound(s, k, y[i, j], p, unit), whole[i, j], rtol=2.0**-40)

@@ -1,0 +1,208 @@
+"""The main job: judge, then time, then write the report; each result is on the disk before the next is asked for."""
+
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from reports import judging, timing, workers, write
+from reports.progress import Progress, stage
+from reports.records import Json, Records, Refused, Store
+
+LATEST = timing.ROOT / "reports" / "latest"
+DONE, FAILED, INTERRUPTED = 0, 4, 130  # exit codes
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    out: Path = LATEST
+    implementations: tuple[str, ...] = ()
+    cases: str = "quick"
+    only: str | None = None
+    resume: bool = False
+
+
+@dataclass
+class Job:
+    """A run of the main job: its folder, and what its header says."""
+
+    store: Store
+    options: Options
+    kept: Records
+    facts: Json = field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the header."""
+        self.facts.update(facts)
+        self.store.header(**self.facts)
+
+
+def main_job(options: Options) -> int:
+    """Do the job and return its exit code. Raises Refused, before anything is changed, for what cannot be done."""
+    needed("altair", "jinja2", "vl_convert", "pytest", "pytest_benchmark", "threadpoolctl")
+    store = Store(options.out)
+    store.refuse_or_make()
+    with terminated_is_interrupted():
+        plan = planned(options)
+        job = Job(store, options, store.kept(resume=options.resume))
+        begin(job, plan)
+        try:
+            measure(job)
+        except KeyboardInterrupt:
+            job.note(interrupted=job.facts["stage"])
+        except timing.Failed as error:
+            job.note(failed=str(error))
+    with undisturbed():
+        job.note(ended=now(), stage="ended")
+        write.report([write.results(store.folder)], options.out)
+    return INTERRUPTED if job.facts["interrupted"] else FAILED if job.facts["failed"] else DONE
+
+
+def needed(*modules: str) -> None:
+    """Raise Refused when a library is missing."""
+    missing = [name for name in modules if not judging.installed(name)]
+    if missing:
+        raise Refused(f"{', '.join(missing)}: not installed (pip install -e '.[bench,report]', or use tox -e report)")
+
+
+def planned(options: Options) -> Json:
+    """Return the tasks and the machine, found out in a process of its own so that this one stays light."""
+    from benchmarks import machine
+
+    machine.pin_environment()  # inherited by every process below
+    wish = judging.Wish(options.implementations or judging.default_implementations(), options.cases)
+    (found,) = workers.each(judging.plan, [wish], 1, 120.0)
+    if found.failure:
+        raise Refused(f"the plan could not be made: {found.note}")
+    if "refused" in found.value:
+        raise Refused(found.value["refused"])
+    plan: Json = found.value
+    return plan
+
+
+def begin(job: Job, plan: Json) -> None:
+    """Write the header."""
+    options = {**asdict(job.options), "out": str(job.options.out)}
+    earlier = job.kept.run.get("sessions", [])
+    job.note(
+        sessions=[*earlier, now()],
+        commit=commit(),
+        machine=plan["machine"],
+        options=options,
+        tasks=[] if job.options.only == "bench" else plan["tasks"],
+        stage="judging",
+        interrupted="",
+        failed="",
+    )
+
+
+def measure(job: Job) -> None:
+    """Judge, then time."""
+    if job.options.only != "bench":
+        judge(job)
+    if job.options.only != "judge":
+        job.note(stage="timing")
+        with stage("timing ") as shown:
+            timing.run(job.store, job.kept.tests, partial(tell, shown))
+
+
+def judge(job: Job) -> None:
+    """Judge every pair that has no record yet, one on each core."""
+    have = {line["key"] for line in job.kept.judged if not line["failure"]}
+    tasks = [task for task in job.facts["tasks"] if not task["missing"]]
+    left = [task for task in tasks if task["key"] not in have]
+    bad = 0
+    with stage("judging") as shown:
+        outcomes = workers.each(judging.judge, left, judging.workers(), judging.limit(job.options.cases))
+        for number, outcome in enumerate(outcomes, 1 + len(tasks) - len(left)):
+            job.store.judged(record(outcome))
+            if line := spoilt(outcome):
+                bad += 1
+                shown.say(line)
+            shown.at(number, len(tasks), f"{bad} not ok" if bad else "")
+
+
+def record(outcome: workers.Outcome) -> Json:
+    """Return the line that is kept of a judged pair."""
+    answer = outcome.value or {"operands": [], "seconds": round(outcome.seconds, 3), "report": None}
+    return {"key": outcome.task["key"], "failure": outcome.failure, "note": outcome.note, **answer}
+
+
+def spoilt(outcome: workers.Outcome) -> str:
+    """Return a line about a pair that is not ok, "" for one that is."""
+    task = outcome.task
+    name = f"{task['subject']} {task['target']} {task['storage']}"
+    if outcome.failure:
+        return f"{name}: {outcome.failure}: {outcome.note}"
+    report = outcome.value["report"]
+    if report["ok"]:
+        return ""
+    broken = [f"{each['law']} ({each['status']})" for each in report["verdicts"] if each["status"] in SPOILING]
+    return f"{name}: not ok: {'; '.join(broken) or 'nothing executed'}"
+
+
+SPOILING = ("fail", "error", "vacuous", "undecidable")
+
+
+def tell(shown: Progress, lines: Sequence[Json]) -> None:
+    """Show how many benchmarks have ended."""
+    plans = [line["tests"] for line in lines if line["record"] == "plan"]
+    finished = {line["id"] for line in lines if line["record"] == "test"}
+    wanted = {name for names in plans for name in names}
+    if wanted:
+        shown.at(len(wanted & finished), len(wanted))
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def commit() -> str | None:
+    """Return the commit that is checked out, with "+" when files differ from it; None outside a repository."""
+    try:
+        name, changes = (_git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{name}{'+' if changes else ''}"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=timing.ROOT, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+# Signals
+
+
+@contextmanager
+def terminated_is_interrupted() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C: tox and job schedulers send it."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C while the report is written, which takes a few seconds; tox sends a second one by itself."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
