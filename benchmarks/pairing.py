@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.clocks import TICK, Block, Call, Clock, Plan
 
 Vector = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 QUIET_PAIRS = 12  # below this a median of quiet pairs has no useful interval (the 99 % one needs 8)
 DRAWS = 4000  # bootstrap: the 2.5 % quantile then rests on 100 draws; 0.1 s for 400 pairs
@@ -205,8 +206,8 @@ class Ratio:
 
     kind: "quiet" (median wall ratio of the quiet pairs), "cpu-time" (median CPU-time ratio of all pairs) or "loaded"
     (median wall ratio of all pairs; never a verdict). pairs: how many of the `of` rounds it rests on. wall, cpu:
-    medians over all pairs. order: wall ratio of the rounds in which the arm ran after the baseline over that of the
-    others.
+    medians over all pairs. order: the value among pairs in which the arm ran after the baseline, over that among the
+    other pairs; of the same pairs and times as `value`, since by wall time a loaded machine would fail every arm.
     """
 
     value: float
@@ -232,7 +233,7 @@ def ratio(arm: Series, baseline: Series, *, threads: int = 1, confidence: float 
     they took. It hides sleep and input/output, and includes the kernel's page faults.
     """
     wall, cpu = _log_ratio(arm.seconds, baseline.seconds), _log_ratio(arm.cpu, baseline.cpu)
-    kind, values = _choose(wall, cpu, _quiet(arm, baseline), threads)
+    kind, values, pairs = _choose(wall, cpu, _quiet(arm, baseline), threads)
     lo, hi = bootstrap_interval(values, confidence)
     return Ratio(
         value=math.exp(np.median(values)),
@@ -244,7 +245,7 @@ def ratio(arm: Series, baseline: Series, *, threads: int = 1, confidence: float 
         of=len(wall),
         wall=math.exp(np.median(wall)),
         cpu=math.exp(np.median(cpu)),
-        order=_order_effect(wall, arm.place > baseline.place),
+        order=_order_effect(values, (arm.place > baseline.place)[pairs]),
     )
 
 
@@ -296,10 +297,12 @@ def bootstrap_interval(values: Vector, confidence: float, draws: int = DRAWS) ->
     return min(float(lo), centre), max(float(hi), centre)
 
 
-def _choose(wall: Vector, cpu: Vector, quiet: NDArray[np.bool_], threads: int) -> tuple[str, Vector]:
+def _choose(wall: Vector, cpu: Vector, quiet: Mask, threads: int) -> tuple[str, Vector, Mask]:
+    """Return the kind of the ratio, the log ratios that it rests on, and which pairs they are."""
     if quiet.sum() >= QUIET_PAIRS:
-        return "quiet", wall[quiet]
-    return ("cpu-time", cpu) if threads == 1 else ("loaded", wall)
+        return "quiet", wall[quiet], quiet
+    kind, values = ("cpu-time", cpu) if threads == 1 else ("loaded", wall)
+    return kind, values, np.ones_like(quiet)
 
 
 def _log_ratio(numerator: Vector, denominator: Vector) -> Vector:
@@ -307,15 +310,15 @@ def _log_ratio(numerator: Vector, denominator: Vector) -> Vector:
     return result
 
 
-def _quiet(arm: Series, baseline: Series) -> NDArray[np.bool_]:
-    result: NDArray[np.bool_] = (arm.switches == 0) & (baseline.switches == 0)
+def _quiet(arm: Series, baseline: Series) -> Mask:
+    result: Mask = (arm.switches == 0) & (baseline.switches == 0)
     return result
 
 
-def _order_effect(wall: Vector, after: NDArray[np.bool_]) -> float:
+def _order_effect(values: Vector, after: Mask) -> float:
     if after.all() or not after.any():
         return 1.0
-    return math.exp(np.median(wall[after]) - np.median(wall[~after]))
+    return math.exp(np.median(values[after]) - np.median(values[~after]))
 
 
 @cache

@@ -248,7 +248,7 @@ def laplace() -> Array:
     return np.array([[[0, 1, 0], [1, -4, 1], [0, 1, 0]]], dtype=np.float32)
 
 
-def gauss(window: int = 7, sigma: float = 1.5) -> Array:
+def gauss(window: int = 5, sigma: float = 1.0) -> Array:
     """Return a normalised Gaussian, 1 x window x window; sigma in pixels."""
     line = np.exp(-0.5 * (_positions(window) / sigma) ** 2)
     return (np.outer(line, line) / line.sum() ** 2).astype(np.float32)[None]

@@ -588,7 +588,7 @@ class Pair:
             size = np.sum(np.abs(self.value), axis=axis, keepdims=keepdims)
             value = np.sum(self.value, axis=axis, keepdims=keepdims)
             relative = self.value.size / max(np.size(size), 1) * HOST.u
-            exact = size * (1 + relative) <= 2.0**HOST.p * lattice_unit(self.value)
+            exact = size * (1 + relative) <= min(2.0**HOST.p * lattice_unit(self.value), HOST.fmax)
             error = np.sum(self.error, axis=axis, keepdims=keepdims) + np.where(exact, 0.0, relative * size)
         return Pair(np.asarray(value), np.where(np.isnan(error), np.inf, error))
 
@@ -696,7 +696,7 @@ class Running:
             quotient = a.value / b.value
             room, size = np.abs(b.value) - b.error, np.abs(a.value) + a.error
             error = (a.error + np.abs(quotient) * b.error) / room + HOST.u * np.abs(quotient) + HOST.eta
-            error = error + np.where(2 * form.nmin * (np.abs(b.value) + b.error) > 1, 2 * size * self.p.tiny, 0.0)
+            error = error + np.where(2 * form.nmin * (np.abs(b.value) + b.error) > 1, size * self.p.tiny, 0.0)
             error = np.where(room * form.fmax > 1, error, np.inf)
         return self.rounded(Pair(quotient, error), 3)
 

@@ -144,7 +144,7 @@ class Mistake:
     caught_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Op:
     """Everything known about one operation.
 

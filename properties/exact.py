@@ -4,19 +4,47 @@ Nothing here uses the bounds of `rounding.py`: of a format only its three intege
 Transforms are computed by a demon, who chooses every rounding error within the standard model.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
-from math import cos, isqrt, pi, sin
 from random import Random
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
-from d2lref.rounding import FORMATS, OPERANDS, Format, Precision
+from d2lref.rounding import FORMATS, OPERANDS, PRESETS, Format, Precision
 
 Add = Callable[[Fraction, Fraction], Fraction]
 Leaves = Sequence[Fraction]
+
+
+FLOAT64 = PRESETS["float64"]
+DECLARED = (
+    *PRESETS.values(),
+    Precision(operands="3xtf32"),
+    Precision(operands="3xtf32", accumulate="bfloat16"),
+    Precision(operands="bfloat16"),
+    Precision(operands="float16"),
+    Precision(operands="float16", subnormals="flushed"),
+    Precision(accumulate="float16"),
+    Precision(accumulate="bfloat16"),
+    Precision(accumulate="float64"),
+    Precision(rounding="truncate"),
+    Precision(subnormals="flushed"),
+    Precision(rounding="truncate", subnormals="flushed"),
+    Precision(operands="3xtf32", subnormals="flushed"),
+    Precision("float16", rounding="truncate"),
+    Precision("float16", accumulate="bfloat16"),
+    Precision("float16", subnormals="flushed"),
+    Precision("bfloat16", accumulate="bfloat16", subnormals="flushed"),
+    Precision("float64", operands="tf32"),
+    Precision("float64", operands="3xtf32"),
+    Precision("float64", accumulate="float32"),
+    Precision("float64", rounding="truncate", subnormals="flushed"),
+)
+"""The precisions that the theorems range over."""
 
 
 class Overflowed(ArithmeticError):
@@ -191,7 +219,7 @@ class Machine:
 
 def root(q: Fraction) -> Fraction:
     """Return 1 / sqrt(q) to a relative error of 2^-200."""
-    return Fraction(isqrt(q.numerator * q.denominator << 400), q.numerator << 200)
+    return Fraction(math.isqrt(q.numerator * q.denominator << 400), q.numerator << 200)
 
 
 # 3 Transforms
@@ -232,9 +260,9 @@ class Demon:
             return x
         even, odd = self.transform(x[::2], sign), self.transform(x[1::2], sign)
         for k in range(1, n // 2):
-            angle = sign * 2 * pi * k / n
+            angle = sign * 2 * math.pi * k / n
             turned = (-sign * odd[k][1], sign * odd[k][0])  # a quarter of a turn is exact
-            odd[k] = turned if 4 * k == n else self.times(odd[k], (self(cos(angle)), self(sin(angle))))
+            odd[k] = turned if 4 * k == n else self.times(odd[k], (self(math.cos(angle)), self(math.sin(angle))))
         pairs = list(zip(even, odd, strict=True))
         return [self.plus(a, b) for a, b in pairs] + [self.plus(a, b, -1) for a, b in pairs]
 
@@ -257,3 +285,43 @@ def worst_transforms(xs: np.ndarray, ws: np.ndarray, u: float) -> np.ndarray:
     exact, step = count.convolution(xs, ws), 2.0**-20
     moved = Demon(step * np.eye(count.operations)).convolution(xs, ws)
     return np.abs(np.diagonal(Demon(u * np.sign(moved - exact)).convolution(xs, ws) - exact))
+
+
+# 4 What the theorems are asked
+
+
+def numbers(form: Format, low: int, high: int) -> st.SearchStrategy[float]:
+    """Numbers of the format below 2^(high + 1), multiples of the last place at `low`: short, full, random significands.
+
+    Shrinks towards small integers times 2^low.
+    """
+    low, high = (min(max(e, form.emin), form.emax) for e in (low, high))
+    full = 2**form.p - 1
+    digits = st.sampled_from((1, 3, full, full // 2 + 2, full - 1, full // 2)) | st.integers(0, full)
+    return st.builds(
+        lambda sign, n, e: sign * math.ldexp(n, e - form.p + 1),
+        st.sampled_from((1, -1)),
+        digits,
+        st.integers(low, high),
+    )
+
+
+def nearest(q: Fraction) -> float:
+    """Return q in float64, infinite beyond."""
+    try:
+        return float(q)
+    except OverflowError:
+        return math.inf if q > 0 else -math.inf
+
+
+def ratio(difference: Fraction, bound: float) -> float:
+    """|difference| / bound, 0 where the bound is infinite or nothing differs."""
+    if difference == 0 or math.isinf(bound):
+        return 0.0
+    return nearest(abs(difference) / Fraction(bound)) if bound else math.inf
+
+
+def scaled(name: str, factor: float) -> Any:
+    """Return the property of Precision times a factor."""
+    right = vars(Precision)[name].fget
+    return property(lambda p: factor * right(p))

@@ -292,6 +292,12 @@ def test_an_advantage_of_the_first_place_is_seen(second: float) -> None:
     assert "order" in pairing.doubts(found)
 
 
+def test_preemption_of_one_place_is_load_and_no_order_effect() -> None:
+    _, found = two_arms(FakeClock(preempted=lambda block: block % 2 == 0), 3.0, Limits(max_rounds=40))
+    assert (found.kind, found.order) == ("cpu-time", 1)
+    assert pairing.doubts(found) == ("load",)
+
+
 def test_it_ends_when_time_or_rounds_are_over_but_never_before_the_least() -> None:
     loud = noisy(1.0)
     measured, _ = two_arms(FakeClock(noise=loud), 1.0, Limits(seconds=0.0))

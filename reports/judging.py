@@ -135,6 +135,11 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return the implementations of a list with commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def default_implementations() -> tuple[str, ...]:
     """Return the reference, and torch where it is installed."""
     return (REFERENCE, *(["torch"] if installed("torch") else []))

@@ -1,7 +1,7 @@
 """One JSON document from the records of one or more runs; the page and the summary are made of nothing else.
 
     "schema": "d2lref-results", "version": 1, "made": UTC,
-    "runs": [{"machine", "sessions", "ended", "commit", "options", "interrupted", "failed", "noise", "floor"}, ...]
+    "runs": [{"machine", "sessions", "ended", "commit", "options", "interrupted", "failed", "stopped", "noise", "floor"}, ...]
     "machines": {id: the machine, as `benchmarks.machine` describes it}
     "conformance": [row, ...]     every pair that was planned, judged or not
     "findings": [...]             every broken law with its minimal case
@@ -60,7 +60,7 @@ def assemble(records: Records) -> Json:
         "untimed": _untimed(records),
         "speeds": [_plain(line, drop=("record",)) for line in records.benchmarks if line["record"] == "speed"],
     }
-    told = ("sessions", "ended", "commit", "options", "interrupted", "failed")
+    told = ("sessions", "ended", "commit", "options", "interrupted", "failed", "stopped")
     facts = {name: run.get(name) for name in told}
     return {
         **header(),

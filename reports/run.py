@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,9 +15,12 @@ from typing import Any
 from reports import judging, timing, workers, write
 from reports.progress import Progress, stage
 from reports.records import Json, Records, Refused, Store
+from reports.verdict import sentence
 
 LATEST = timing.ROOT / "reports" / "latest"
 DONE, FAILED, INTERRUPTED = 0, 4, 130  # exit codes
+PAGE_SECONDS = 10.0  # kept for writing the report
+LEAST_SECONDS = 60.0  # timing gets at least so much, however long the judging took
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Options:
     cases: str = "quick"
     only: str | None = None
     resume: bool = False
+    minutes: float = 5.0
 
 
 @dataclass
@@ -38,6 +43,12 @@ class Job:
     options: Options
     kept: Records
     facts: Json = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float:
+        """Return when timing stops, on the clock of `time.monotonic`; the page takes the last seconds."""
+        return max(self.started + 60 * self.options.minutes - PAGE_SECONDS, time.monotonic() + LEAST_SECONDS)
 
     def note(self, **facts: Any) -> None:
         """Add facts to the header."""
@@ -58,11 +69,14 @@ def main_job(options: Options) -> int:
             measure(job)
         except KeyboardInterrupt:
             job.note(interrupted=job.facts["stage"])
+        except timing.OutOfTime as reason:
+            job.note(stopped=str(reason))
         except timing.Failed as error:
             job.note(failed=str(error))
     with undisturbed():
         job.note(ended=now(), stage="ended")
-        write.report([write.results(store.folder)], options.out)
+        whole = write.report([write.results(store.folder)], options.out)
+        print(f"{sentence(whole)}\n{options.out / 'index.html'}")
     return INTERRUPTED if job.facts["interrupted"] else FAILED if job.facts["failed"] else DONE
 
 
@@ -101,6 +115,7 @@ def begin(job: Job, plan: Json) -> None:
         stage="judging",
         interrupted="",
         failed="",
+        stopped="",
     )
 
 
@@ -111,7 +126,7 @@ def measure(job: Job) -> None:
     if job.options.only != "judge":
         job.note(stage="timing")
         with stage("timing ") as shown:
-            timing.run(job.store, job.kept.tests, partial(tell, shown))
+            timing.run(job.store, job.kept.tests, partial(tell, shown), job.deadline)
 
 
 def judge(job: Job) -> None:

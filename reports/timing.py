@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -25,10 +26,15 @@ class Failed(RuntimeError):
     """The benchmarks could not run; one line."""
 
 
-def run(store: Store, known: Iterable[Json], watch: Watch) -> None:
+class OutOfTime(Exception):
+    """The deadline came before the last benchmark had ended; one line."""
+
+
+def run(store: Store, known: Iterable[Json], watch: Watch, deadline: float) -> None:
     """Time what the records do not have yet; `watch` is called with every outcome so far, now and then.
 
-    Raises Failed when pytest could not do its work, and KeyboardInterrupt, after it has written what it had, on Ctrl-C.
+    deadline: on the clock of `time.monotonic`. Raises OutOfTime, Failed when pytest could not do its work, and
+    KeyboardInterrupt on Ctrl-C; each after pytest has written what it had.
     """
     with store.path("benchmarks.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -40,8 +46,8 @@ def run(store: Store, known: Iterable[Json], watch: Watch) -> None:
             start_new_session=True,  # Ctrl-C is ours to hand on, once
         )
         try:
-            code = _follow(process, store, watch)
-        except KeyboardInterrupt:
+            code = _follow(process, store, watch, deadline)
+        except (KeyboardInterrupt, OutOfTime):
             _interrupt(process)
             raise
     if code == INTERRUPTED:
@@ -67,15 +73,23 @@ def done(tests: Iterable[Json]) -> list[str]:
     return [name for name, outcome in outcomes.items() if outcome != "failed" and CONTROLS not in name]
 
 
-def _follow(process: "subprocess.Popen[bytes]", store: Store, watch: Watch) -> int:
+def _follow(process: "subprocess.Popen[bytes]", store: Store, watch: Watch, deadline: float) -> int:
+    """Return the exit code of pytest."""
     while True:
-        try:
-            code = process.wait(LOOK)
-        except subprocess.TimeoutExpired:
-            watch(lines(store.path("tests.jsonl"), TESTS))
-        else:
-            watch(lines(store.path("tests.jsonl"), TESTS))
+        code = _ended(process)
+        watch(lines(store.path("tests.jsonl"), TESTS))
+        if code is not None:
             return code
+        if time.monotonic() > deadline:
+            raise OutOfTime("not every benchmark was timed: --resume goes on, and --minutes allows more time")
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int | None:
+    """Return the exit code of a process that ends within LOOK seconds."""
+    try:
+        return process.wait(LOOK)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _interrupt(process: "subprocess.Popen[bytes]") -> None:

@@ -57,6 +57,7 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         forward,
         vjp_of(forward),
         library(device),
+        required=3 if name == "batch_norm" else 0,
         supports=_SUPPORTS.get(name, {}),
         origin=text,
         vjp_origin=f"{text}\n\n{_VJP_ORIGIN}",
@@ -91,6 +92,7 @@ def _followed(forward: Callable[..., Any], place: int) -> bool:
 
 
 def _correlate(axes: int) -> Callable[..., Any]:
+    """The book's correlation: one image, one channel."""
     conv = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
 
     def corr(x: Array, kernel: Array) -> Array:
@@ -99,11 +101,34 @@ def _correlate(axes: int) -> Callable[..., Any]:
     return corr
 
 
+def _convolve(axes: int) -> Callable[..., Any]:
+    """Convolution proper: the flipped kernel over a padded signal; "same" and "valid" are parts of the full result."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+
+    def convolve(x: Array, kernel: Array, *, mode: str = "full") -> Array:
+        if mode not in {"full", "same", "valid"}:
+            message = f"mode={mode!r}"
+            raise ValueError(message)
+        if mode == "valid" and all(a <= b for a, b in zip(x.shape, kernel.shape, strict=True)):
+            x, kernel = kernel, x
+        edge = [n - 1 for n in kernel.shape]
+        whole = 0 if mode == "valid" else tuple(edge)
+        y = conv(x[None, None], kernel.flip(tuple(range(axes)))[None, None], padding=whole)[0, 0]
+        if mode != "same":
+            return y
+        parts = (slice(e // 2, e // 2 + n) for e, n in zip(edge, x.shape, strict=True))
+        return y[tuple(parts)]
+
+    return convolve
+
+
 _ORIGIN = {
     "corr": """
 def implementation(x, kernel):
     return torch.nn.functional.conv{axes}d(x[None, None], kernel[None, None])[0, 0]
 """.strip(),
+    "convolve": "from d2lref.adapters.torch import implementation as adapter\n\n"
+    'implementation = adapter("convolve{axes}d").forward',
 }
 
 _VJP_ORIGIN = """
@@ -118,6 +143,7 @@ def vjp(gy, *arrays, **options):
 _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"conv{n}d": getattr(F, f"conv{n}d") for n in (1, 2, 3)},
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
+    **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "linear": F.linear,
     **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
     "relu": F.relu,

@@ -58,6 +58,7 @@ class Caller:
 
         Raises WrongAnswer for a wrong count or shape, Raised when the implementation raises.
         """
+        arrays = self._whole(arrays)
         _, answers, _ = self.raw(*arrays, **options)
         values = self._values(answers, self.op.shape(*map(_shape, arrays), **options), "answer")
         bounds = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
@@ -70,10 +71,11 @@ class Caller:
         if self.implementation.vjp is None:
             message = "no vjp was given"
             raise WrongAnswer(message)
+        arrays = self._whole(arrays)
         stored = self.stored(*arrays)
         cotangent = tuple(self.stored(*gy)) if isinstance(gy, tuple) else self.stored(gy)[0]
         try:
-            answers = self.implementation.vjp(cotangent, *trimmed(stored), **self._keywords(options))
+            answers = self.implementation.vjp(cotangent, *self.passed(stored), **self._keywords(options))
         except Exception as error:
             raise Raised(str(error)) from error
         wanted = tuple(
@@ -87,10 +89,10 @@ class Caller:
 
     def raw(self, *arrays: Array, **options: Any) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
         """Return the inputs as handed over, the answers as they came back, and copies of the inputs from before the call."""
-        stored = self.stored(*arrays)
+        stored = self.stored(*self._whole(arrays))
         before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
         try:
-            answer = self.implementation.forward(*trimmed(stored), **self._keywords(options))
+            answer = self.implementation.forward(*self.passed(stored), **self._keywords(options))
         except Exception as error:
             raise (RefusedLayout if self.layout else Raised)(str(error)) from error
         return stored, self._outputs(answer, stored), before
@@ -100,7 +102,7 @@ class Caller:
         arrays = tuple(None if s is None else np.ones(s) for s in rejection.shapes)
         stored = self.stored(*arrays)
         try:
-            self.implementation.forward(*trimmed(stored), **rejection.options)
+            self.implementation.forward(*self.passed(stored), **rejection.options)
         except Exception:  # noqa: BLE001 - any exception refuses
             back = self.implementation.library.back
             changed = any(a is not None and not (np.asarray(back(a)) == 1).all() for a in stored)
@@ -130,6 +132,14 @@ class Caller:
         return self.implementation.library.to(
             lay_out(array, self.layout) if self.layout else array, self.precision.storage
         )
+
+    def _whole(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the arrays with None for every operand that was left out at the end."""
+        return (*arrays, *[None] * (len(self.op.operands) - len(arrays)))
+
+    def passed(self, stored: list[Any]) -> list[Any]:
+        """Return the arrays to pass: absent ones at the end are omitted, unless the callable demands them."""
+        return [*trimmed(stored), *[None] * (self.implementation.required - len(trimmed(stored)))]
 
     def _keywords(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return self.implementation.keywords(self.op, options, self.left_out)

@@ -340,8 +340,11 @@ def _buffered(op: Op) -> Callable[..., Any]:
 
 def _storage_order(op: Op) -> Callable[..., Any]:
     def forward(*arrays: Array, **options: Any) -> Any:
-        flat = (None if a is None else np.ravel(a, order="K").reshape(a.shape) for a in arrays)
-        return op.definition(*flat, **options)
+        return op.definition(*(None if a is None else in_storage_order(a) for a in arrays), **options)
+
+    def in_storage_order(a: Array) -> Array:
+        memory = np.ravel(a if a.base is None else a.base, order="K")
+        return memory[: a.size].reshape(a.shape)
 
     return forward
 

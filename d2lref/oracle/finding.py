@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lref.oracle.caller import Call, Caller, trimmed
+from d2lref.oracle.caller import Call, Caller
 from d2lref.oracle.diagnose import Diagnosis
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, Tier, Verdict
@@ -222,7 +222,7 @@ def reproduction(f: Caller, law: str, call: Call | None, element: Element | None
     ]
     lines += _binding(target, call.kind), ""
     lines += [_array_line(n, a, f) for n, a in zip(names, call.arrays, strict=True) if a is not None]
-    passed = [n if a is not None else "None" for n, a in zip(names, trimmed(list(call.arrays)), strict=False)]
+    passed = [n if a is not None else "None" for n, a in zip(names, f.passed(list(call.arrays)), strict=False)]
     keywords = [f"{k}={v!r}" for k, v in call.options.items()]
     if call.kind == "vjp":
         lines += _cotangent_lines(call, f)

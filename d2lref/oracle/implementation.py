@@ -56,10 +56,11 @@ class Implementation:
     """One implementation of one op.
 
     forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be
-    absent. options: the option names that forward takes, None for all. supports: option name -> False (default only),
-    one value, a tuple of values or a predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of
-    names). accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the
-    names `implementation` and `vjp`, for reproductions.
+    absent. options: the option names that forward takes, None for all. required: how many arrays it demands; absent
+    ones at the end are None up to there and omitted beyond. supports: option name -> False (default only), one value, a
+    tuple of values or a predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of names).
+    accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the names
+    `implementation` and `vjp`, for reproductions.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Implementation:
     vjp: Callable[..., Any] | None = None
     library: Library = NUMPY
     options: frozenset[str] | None = None
+    required: int = 0
     supports: Mapping[str, Any] = field(default_factory=dict)
     accepts: Callable[..., bool] | None = None
     origin: str = ""
@@ -126,10 +128,10 @@ def implementation(
         if not callable(value) and not (role == "vjp" and value is None):
             message = f"{op.name}: {role} is {type(value).__name__}, expected a callable"
             raise TypeError(message)
-    names = _option_names(op, target)
+    names, required = _option_names(op, target), _required(target)
     origin, vjp_origin = binding(target, "implementation"), binding(vjp, "vjp") if vjp else ""
     return Implementation(
-        readable(target), target, vjp, library, names, dict(supports or {}), origin=origin, vjp_origin=vjp_origin
+        readable(target), target, vjp, library, names, required, dict(supports or {}), None, origin, vjp_origin
     )
 
 
@@ -152,6 +154,16 @@ def _option_names(op: Op, target: Callable[..., Any]) -> frozenset[str] | None:
         return None
     keyword = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     return frozenset(keyword & set(op.options))
+
+
+def _required(target: Callable[..., Any]) -> int:
+    """Return how many positional parameters the callable has without a default; 0 when it cannot be asked."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return 0
+    positional = (p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return sum(p.default is p.empty for p in positional)
 
 
 def readable(target: Callable[..., Any]) -> str:
@@ -182,12 +194,12 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
         array.flags.writeable = False
         return array
     if layout == "offset":
-        room = np.empty(array.size + 1, array.dtype)
+        room = np.zeros(array.size + 1, array.dtype)
         room[1:] = array.ravel()
         return room[1:].reshape(array.shape)
     if layout in {"strided", "negative"} and array.ndim:
         step = 2 if layout == "strided" else -1
-        room = np.empty((*array.shape[:-1], array.shape[-1] * abs(step)), array.dtype)
+        room = np.zeros((*array.shape[:-1], array.shape[-1] * abs(step)), array.dtype)
         view = room[..., ::step]
         view[...] = array
         return view

@@ -13,6 +13,11 @@ Forward = Callable[..., tuple[Any, ...]]
 # 1 How mistakes are made
 
 
+def _contiguous(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the five arrays in C order: what rounds by the order of memory is not the mistake that is meant."""
+    return tuple(None if a is None else np.ascontiguousarray(a) for a in five(arrays))
+
+
 def _planted(
     *,
     moments: Callable[..., tuple[Any, ...]] = lambda x, state, momentum: two_pass(x),
@@ -27,7 +32,7 @@ def _planted(
     """
 
     def forward(*given: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
-        x, mean, var, weight, bias = arrays = five(given)
+        x, mean, var, weight, bias = arrays = _contiguous(given)
         check(arrays, {"training": training, "momentum": momentum, "eps": eps})
         n, divide, new = count(x.shape), root if training else inference_root or root, (mean, var)
         if training:
@@ -45,8 +50,8 @@ def _altered(alter: Callable[..., Array]) -> Forward:
 
     def forward(*given: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
         options: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
-        y, *state = definition(*given, **options)
-        return (alter(y, five(given), options), *state)
+        y, *state = definition(*_contiguous(given), **options)
+        return (alter(y, _contiguous(given), options), *state)
 
     return forward
 
@@ -159,7 +164,7 @@ def _updated_in_inference(
 ) -> tuple[Any, ...]:
     y, *state = definition(*arrays, training=training, momentum=momentum, eps=eps)
     if count(y.shape) > 1:
-        _, *state = definition(*arrays, training=True, momentum=momentum, eps=eps)
+        _, *state = definition(*_contiguous(arrays), training=True, momentum=momentum, eps=eps)
     return (y, *state)
 
 

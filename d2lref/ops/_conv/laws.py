@@ -152,7 +152,7 @@ def _bias_gradient(f: Any, case: Case) -> Claim:
 
 
 def _exactly(when: Callable[[Case], bool] = lambda case: True) -> Callable[[Case], bool]:
-    """Return the condition, where sums are exact: an equation between sums is about the terms, and not about rounding."""
+    """Return the condition where sums are exact: there an equation between sums is about terms, not about rounding."""
     return lambda case: case.regime in EXACT and when(case)
 
 

@@ -92,7 +92,7 @@ def _call(axes: int, x: Array, weight: Array, options: dict[str, Any], bias: Arr
 
 
 def _double(*arrays: Array) -> tuple[Array, ...]:
-    """Return the arrays in float64, so that a mistake rounds once, whatever the order of its sums: it is wrong in one way only."""
+    """Return the arrays in float64: a mistake rounds once, whatever the order of its sums, and is wrong in one way."""
     return tuple(a.astype(np.float64) for a in arrays)
 
 

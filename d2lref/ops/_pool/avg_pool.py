@@ -278,7 +278,7 @@ def _fits(case: Case) -> bool:
 
 def _border(f: Any, case: Case) -> Claim:
     """f(x, padding=p, count_include_pad=True) = f(x with p zeros around it, padding=0)."""
-    (x,) = case.arrays
+    x = case.arrays[0][:1]
     options, widths = _usual(case, count_include_pad=True), [(p, p) for p in common.grid_of(case).padding]
     bordered = np.pad(x, [(0, 0), (0, 0), *widths])
     return claim(f(x, **options), f(bordered, **{**options, "padding": 0}))
@@ -316,7 +316,7 @@ def _overhangs(case: Case) -> bool:
 
 def _appended(f: Any, case: Case) -> Claim:
     """f(x, ceil_mode=True) begins with f(x, ceil_mode=False)."""
-    (x,) = case.arrays
+    x = case.arrays[0][:1]
     few = f(x, **{**case.options, "ceil_mode": False})
     return claim(f(x, **{**case.options, "ceil_mode": True})[(..., *map(slice, few.shape[2:]))], few)
 
@@ -328,7 +328,7 @@ def _appends(case: Case) -> bool:
 
 def _overridden(f: Any, case: Case) -> Claim:
     """2 f(x, divisor_override=2 k^axes) = f(x, divisor_override=None) without padding and overhang."""
-    (x,) = case.arrays
+    x = case.arrays[0][:1]
     options = _usual(case, padding=0, ceil_mode=False)
     twice = 2 * math.prod(common.grid_of(case).kernel)
     return claim(2.0 * f(x, **{**options, "divisor_override": twice}), f(x, **options))

@@ -1,0 +1,157 @@
+"""The bound of convolution by Fourier transforms: it holds of libraries and against a demon, and is not idle."""
+
+import math
+from collections.abc import Callable
+from importlib.util import find_spec
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2lref import rounding
+from d2lref.rounding import PRESETS, Precision, fft_bound, outward
+from properties.exact import circular, ratio, rational, scaled, worst_transforms
+
+TRUNCATED = Precision(rounding="truncate")
+
+
+def by_numpy(xs: np.ndarray, ws: np.ndarray) -> np.ndarray:
+    """Return the circular convolution summed over channels, in the dtype of the arrays."""
+    axes, shape = tuple(range(1, xs.ndim)), xs.shape[1:]
+    spectrum = np.sum(np.fft.rfftn(xs, axes=axes) * np.fft.rfftn(ws, axes=axes), axis=0)
+    return np.fft.irfftn(spectrum, s=shape, axes=tuple(range(len(shape))))
+
+
+def by_torch(xs: np.ndarray, ws: np.ndarray) -> np.ndarray:
+    """The same by torch, whose sums over channels are products of complex matrices."""
+    import torch
+
+    axes, shape = tuple(range(1, xs.ndim)), xs.shape[1:]
+    left, right = (torch.fft.rfftn(torch.from_numpy(a), dim=axes) for a in (xs, ws))
+    spectrum = torch.einsum("c...,c...->...", left, right)
+    return np.asarray(torch.fft.irfftn(spectrum, s=shape, dim=tuple(range(len(shape)))))
+
+
+LIBRARIES = (by_numpy, *((by_torch,) if find_spec("torch") else ()))
+SHAPES = (
+    (1,),
+    (2,),
+    (3,),
+    (5,),
+    (7,),
+    (8,),
+    (11,),
+    (12,),
+    (13,),
+    (16,),
+    (31,),
+    (32,),
+    (45,),
+    (49,),
+    (64,),
+    (128,),
+    (4, 6),
+    (8, 8),
+)
+IMAGES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "positive": lambda rng, shape: rng.random(shape) + 1 / 2,
+    "one pixel": lambda rng, shape: np.where(
+        rng.permutation(math.prod(shape)).reshape(shape) == 0, 1 + rng.random(), 0.0
+    ),
+    "one huge pixel": lambda rng, shape: np.where(
+        rng.random(shape) < 1 / math.prod(shape), 2.0**20, rng.standard_normal(shape)
+    ),
+    "alternating": lambda rng, shape: (
+        (-1.0) ** np.arange(math.prod(shape)).reshape(shape) * (1 + rng.random(shape) / 16)
+    ),
+    "a wave": lambda rng, shape: np.cos(
+        2 * math.pi * rng.integers(8) / shape[-1] * np.arange(math.prod(shape)).reshape(shape)
+    ),
+    "wide": lambda rng, shape: np.ldexp(rng.standard_normal(shape), rng.integers(-12, 13, shape)),
+    "tiny": lambda rng, shape: np.ldexp(rng.standard_normal(shape), -140),
+}
+
+
+def norm(a: np.ndarray, order: int) -> np.ndarray:
+    """Return the norm of every channel."""
+    return np.linalg.norm(a.reshape(a.shape[0], -1), order, axis=1)
+
+
+def fourier_bound(xs: np.ndarray, ws: np.ndarray, p: Precision) -> float:
+    """Return the bound of every element of a circular convolution summed over channels."""
+    x2, w2, w1 = norm(xs, 2), norm(ws, 2), norm(ws, 1)
+    energy, full, norms = np.sum(x2 * w2), np.sum(x2 * w1), np.sum(x2 + w2)
+    return float(outward(fft_bound(energy, full, len(xs), xs[0].size, np.zeros(()), p, norms=norms)))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@given(
+    st.sampled_from(SHAPES),
+    st.integers(1, 3),
+    st.sampled_from(tuple(IMAGES)),
+    st.sampled_from(tuple(IMAGES)),
+    st.sampled_from(("float32", "float64")),
+    st.integers(0, 2**32),
+)
+def test_a_convolution_by_fourier_transforms_stays_within_its_bound(
+    library: Callable[..., np.ndarray],
+    shape: tuple[int, ...],
+    channels: int,
+    image: str,
+    window: str,
+    dtype: str,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    xs, ws = (np.array([IMAGES[name](rng, shape) for _ in range(channels)]).astype(dtype) for name in (image, window))
+    computed = library(xs, ws)
+    assert computed.dtype == dtype
+    exact = sum(circular(x, w) for x, w in zip(xs.astype(float), ws.astype(float), strict=True))
+    bound = fourier_bound(xs.astype(float), ws.astype(float), PRESETS[dtype])
+    assert max(ratio(d, bound) for d in (rational(computed.astype(float)) - exact).ravel()) <= 1
+
+
+def demonic(n: int, channels: int, p: Precision) -> float:
+    """Return the largest ratio of error to bound that the demon reaches with unit impulses at 1 and at the end."""
+    xs, ws = np.zeros((2, channels, n))
+    xs[:, 1 % n], ws[:, -1] = 1, 1
+    return float(np.max(worst_transforms(xs, ws, p.u))) / fourier_bound(xs, ws, p)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("n", [2, 4, 8, 16])
+def test_the_bound_of_fourier_transforms_holds_against_the_demon_and_is_not_idle(n: int, channels: int) -> None:
+    for p in (Precision(algorithm="fft"), Precision(accumulate="bfloat16"), TRUNCATED):
+        assert 0.1 < demonic(n, channels, p) < 1
+    assert demonic(n, channels, Precision()) > 0.2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_demon_does_not_break_the_bound_on_random_data(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    xs, ws = rng.standard_normal((2, 2, 8))
+    assert np.max(worst_transforms(xs, ws, 2.0**-24)) < fourier_bound(xs, ws, Precision())
+
+
+def test_a_smaller_bound_of_fourier_transforms_is_noticed() -> None:
+    with patch.object(rounding, "_gamma", lambda k, u: k * u / 4):
+        assert demonic(16, 1, Precision()) > 1
+    tiny = (np.arange(8.0)[None] * 2.0**-149).astype(np.float32)
+    other = np.linspace(1, 2, 8, dtype=np.float32)[None]
+    error = np.max(
+        np.abs(by_numpy(tiny, other) - circular(tiny[0].astype(float), other[0].astype(float)).astype(float))
+    )
+    assert error < fourier_bound(tiny.astype(float), other.astype(float), Precision())
+    with patch.object(Precision, "tiny", scaled("tiny", 0)):
+        assert error > fourier_bound(tiny.astype(float), other.astype(float), Precision())
+
+
+def test_transforms_that_overflow_or_round_away_have_no_bound() -> None:
+    one = np.ones(())
+    assert np.isinf(fft_bound(one, 2.0**126 * one, 1, 8, np.zeros(3), Precision())).all()
+    assert np.isinf(fft_bound(one, one, 1, 8, np.zeros(3), Precision(), norms=2.0**127)).all()
+    assert np.isinf(fft_bound(one, one, 1000, 2**20, np.zeros(3), Precision(accumulate="bfloat16"))).all()
+    assert fft_bound(0 * one, 0 * one, 1, 1, np.zeros(3), Precision()).shape == (3,)

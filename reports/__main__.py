@@ -1,0 +1,117 @@
+"""The command line of the main job."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reports import judging, run, write
+from reports.page import summary
+from reports.records import Json, Refused
+from reports.results import merge
+
+USAGE = 2
+EXIT_CODES = (
+    "Exit code: 0 the report is written, whatever it says; 2 usage, or a folder that cannot be written; "
+    "4 the benchmarks could not run (the report is written and says why); 130 interrupted, after writing what was measured."
+)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.option("--only", type=click.Choice(["judge", "bench"]), help="Do one half of the job.")
+@click.option(
+    "--cases",
+    default="quick",
+    show_default=True,
+    help="Cases drawn for each pair: quick (400), ci (8 000), deep (160 000), a count, or seconds such as 10s.",
+)
+@click.option(
+    "--implementations",
+    metavar="NAMES",
+    help="What to judge, with commas between: d2lref (the reference: every definition and variant), d2lref:unfold, torch, "
+    "torch:cuda, package.module, path/to/file.py.  [default: d2lref,torch]",
+)
+@click.option("--out", type=click.Path(path_type=Path), default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
+@click.option("--minutes", default=5.0, show_default=True, help="When to stop timing; what is left can be timed with --resume.")
+@click.option("--resume", is_flag=True, help="Keep what an earlier run measured in that folder, and do the rest.")
+@click.pass_context
+def cli(context: click.Context, implementations: str | None, **options: Any) -> int:
+    """Judge the reference and torch, time both on real input, and write one page about it.
+
+    \b
+    python -m reports                             the whole job, in at most 5 minutes on two cores
+    python -m reports --only judge --cases ci     judge twenty times as many cases, and time nothing
+    python -m reports --resume                    go on after Ctrl-C
+    python -m reports html reports/latest         write the page again, from the records alone
+    python -m reports summary reports/latest      print the same as Markdown
+
+    Every implementation of every op is judged in float32 and float64, one on each core. Then the quick benchmarks run by
+    themselves: the layers of LeNet, VGG and ResNet-50, and filters on two photographs, against torch on one thread.
+    Close other programs meanwhile. The report is index.html, summary.md and results.json; each result is in the folder
+    `records` as soon as it is measured, and Ctrl-C writes the report from what there is.
+    """
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return 0
+    names = judging.names(implementations) if implementations is not None else ()
+    return run.main_job(run.Options(implementations=names, **options))
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Refuse options of the job before a command that does not do it."""
+    for name in context.params:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} belongs to the main job, not to {context.invoked_subcommand}")
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDS...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: that of the records, if it is one]")
+def html(places: tuple[Path, ...], out: Path | None) -> int:
+    """Write index.html, summary.md and results.json from records.
+
+    RECORDS is the folder of a report, its subfolder `records`, or a results.json; several, of different machines, give one page.
+    """
+    if out is None and len(places) > 1:
+        raise Refused("html: several records, so say with --out where the page should go")
+    folder = out or _home(places[0])
+    write.report([write.results(place) for place in places], folder)
+    click.echo(folder / "index.html")
+    return 0
+
+
+def _home(place: Path) -> Path:
+    """Return the folder of the report that the records belong to."""
+    return place.parent if place.is_file() or place.name == "records" else place
+
+
+@cli.command("summary", epilog=EXIT_CODES)
+@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDS...")
+def summary_(places: tuple[Path, ...]) -> int:
+    """Print the summary of records as Markdown."""
+    whole: Json = merge([write.results(place) for place in places])
+    click.echo(summary(whole), nl=False)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit code of a command line; whatever goes wrong is one line on standard error."""
+    try:
+        return int(cli.main(arguments, prog_name="python -m reports", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _say(error.format_message(), USAGE)
+    except Refused as error:
+        return _say(str(error), USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted before anything was measured", run.INTERRUPTED)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"reports: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+

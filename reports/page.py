@@ -1,0 +1,213 @@
+"""Render the results: one HTML page that needs nothing else, and a Markdown summary. Reads the results alone.
+
+Every number of a table stands in it as in the JSON, or inside `<data value="...">` where it is shown in another unit.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports import charts
+from reports.records import Json
+from reports.results import STATUSES, identifier
+from reports.verdict import sentence
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+BUDGET = 2 << 20  # bytes of a page
+SYMBOLS = {
+    "ok": "✓",
+    "broken": "✗",
+    "error": "!",
+    "crash": "!",
+    "timeout": "!",
+    "undecided": "?",
+    "nothing": "?",
+    "absent": "–",
+    "not run": "…",
+}
+MARKS = {"slower": "▶", "faster": "◀", "same": "◆", "unsure": "○"}
+GRAVE = ("broken", "crash", "timeout", "error", "undecided", "nothing", "not run", "ok", "absent")
+SHOWN = 64  # numbers of an array that are written out
+
+
+def html(results: Json) -> str:
+    """Return the page. It embeds the results, without the laws that held where it would be larger than BUDGET."""
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    view = {"sentence": sentence(results), "machines": list(views(results)), "style": style, "results": results}
+    specs = {area["id"]: area["spec"] for machine in view["machines"] for area in machine["areas"]}
+    script = runtime() if specs else ""
+    sources = {"script": _hash(script), "style": _hash(style)}
+    page = _environment().get_template("page.html.j2")
+    for embedded in (_briefly(results), None):
+        text = page.render(**view, specs=specs, script=script, sources=sources, embedded=embedded)
+        if len(text.encode()) <= BUDGET:
+            break
+    return text
+
+
+def summary(results: Json) -> str:
+    """Return the summary in Markdown."""
+    text = _environment(markup=False).get_template("summary.md.j2")
+    return text.render(sentence=sentence(results), machines=list(views(results)), results=results)
+
+
+@cache
+def runtime() -> str:
+    """Return the script that draws the plots, with the libraries it needs."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle((TEMPLATES / "page.js").read_text(encoding="utf-8"))
+    if "</script" in bundle.lower():
+        raise RuntimeError("the bundle of vl-convert cannot stand inside a page: it holds </script")
+    return bundle
+
+
+def _hash(text: str) -> str:
+    """Return the source expression of the Content-Security-Policy that allows exactly this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" if text else "'none'"
+
+
+def _briefly(results: Json) -> Json:
+    """Return the results without the laws that held, which are most of it; results.json has them."""
+    rows = [
+        {**row, "laws": [law for law in row["laws"] or [] if law["status"] != "pass"]} for row in results["conformance"]
+    ]
+    return {**results, "conformance": rows}
+
+
+# What the templates are given
+
+
+def views(results: Json) -> Iterator[Json]:
+    """Yield what is said of one machine after the other."""
+    for run in results["runs"]:
+        name = run["machine"]
+        here = {part: [row for row in results[part] if row["machine"] == name] for part in PARTS}
+        ends = charts.span(here["benchmarks"])
+        yield {
+            **here,
+            "run": run,
+            "machine": results["machines"][name],
+            "ops": [_op(subject, list(rows)) for subject, rows in groupby(here["conformance"], key=_subject)],
+            "others": _others(here["conformance"]),
+            "areas": [_area(name, area, rows, ends) for area, rows in charts.areas(here["benchmarks"])],
+            "untimed": _together(here["untimed"]),
+            "blas": sorted({blas for row in here["benchmarks"] for blas in row["conditions"]["blas"]}),
+        }
+
+
+PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds")
+
+
+def _subject(row: Json) -> str:
+    subject: str = row["subject"]
+    return subject
+
+
+def _area(machine: str, area: str, rows: list[Json], ends: tuple[float, float]) -> Json:
+    layers = [{"layer": name, "rows": list(each)} for name, each in groupby(rows, key=charts.layer)]
+    return {"name": area, "id": identifier("plot", machine, area), "layers": layers, "spec": charts.forest(rows, ends)}
+
+
+def _op(subject: str, rows: list[Json]) -> Json:
+    """Return an op's line of the table at a glance: a chip for each implementation, by column."""
+    chips: dict[str, list[Json]] = {}
+    for target, each in groupby(rows, key=lambda row: row["target"]):
+        chips.setdefault(column(target), []).append(_chip(target, list(each)))
+    return {"subject": subject, "chips": chips, "rows": rows}
+
+
+def column(target: str) -> str:
+    """Return the column of a target in the table at a glance."""
+    if target.startswith("d2lref:"):
+        return "definition" if target == "d2lref:definition" else "variants"
+    return target if target.startswith("torch") else target.rpartition(":")[0] or target
+
+
+def _others(rows: Sequence[Json]) -> list[str]:
+    """Return the columns that are not the reference."""
+    return [name for name in dict.fromkeys(column(row["target"]) for row in rows) if name not in COLUMNS]
+
+
+COLUMNS = ("definition", "variants")
+
+
+def _chip(target: str, rows: list[Json]) -> Json:
+    """Return what an implementation of one op came to in all its precisions; the gravest status counts."""
+    status = min((row["status"] for row in rows), key=GRAVE.index)
+    worst = [row["worst"] for row in rows if row["worst"] is not None]
+    name = target.removeprefix("d2lref:") if column(target) == "variants" else ""
+    return {"status": status, "name": name, "worst": worst, "id": rows[0]["id"]}
+
+
+def _together(rows: Sequence[Json]) -> list[Json]:
+    """Return the benchmarks without a result by what became of them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        groups.setdefault((row["outcome"], row["reason"]), []).append(row["test"].removeprefix("benchmarks/"))
+    return [{"outcome": what, "reason": why, "tests": tests} for (what, why), tests in sorted(groups.items())]
+
+
+# How things are written
+
+
+def number(value: Any) -> str:
+    """Return a number as it stands in the JSON, a dash for none."""
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def nested(array: Json) -> str:
+    """Return an array as nested lists; of a long one the beginning."""
+    values = [number(value).removesuffix(".0") for value in array["values"]]
+    if len(values) > SHOWN:
+        return f"[{', '.join(values[:SHOWN])}, …] (all {len(values)} in results.json)"
+    for size in reversed(array["shape"][1:]):
+        values = [f"[{', '.join(values[i : i + size])}]" for i in range(0, len(values), size)] if size else []
+    return f"[{', '.join(values)}]" if array["shape"] else values[0]
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in a unit that keeps the number short."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def percent(part: float) -> str:
+    """Return 0.0123 as 1.23 %."""
+    return f"{100 * part:.3g} %"
+
+
+def escaped(data: Json) -> Any:
+    """Return JSON that can stand inside a script element."""
+    from markupsafe import Markup
+
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(re.sub("[<>&]", lambda match: f"\\u{ord(match.group()):04x}", text))  # noqa: S704 - escaped above
+
+
+@cache
+def _environment(*, markup: bool = True) -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=markup,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"number": number, "nested": nested, "duration": duration, "percent": percent, "json": escaped}
+    found.globals |= {"symbols": SYMBOLS, "marks": MARKS, "statuses": STATUSES, "identifier": identifier}
+    return found
