@@ -53,7 +53,7 @@ def check(
     Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
     KeyboardInterrupt with a `report`) on Ctrl-C.
     """
-    import numpy
+    import numpy as np
 
     from d2lref import catalogue, oracle, rounding
 
@@ -64,8 +64,8 @@ def check(
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
     judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
-    place.to(numpy.zeros(1, numpy.float32), claimed.storage)
-    name = precision if isinstance(precision, str) else repr(precision)
+    place.to(np.zeros(1, np.float32), claimed.storage)
+    name = precision if isinstance(precision, str) else rounding.spelled(precision)
     budget = oracle.Budget.of(cases)
     return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, seed, on_fail == "stop", progress))
 

@@ -11,7 +11,7 @@ cited where they are used:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
@@ -232,6 +232,12 @@ PRESETS = {
     "bfloat16_statistics16": Precision("bfloat16", statistics="bfloat16"),
     "float32_fft": Precision(algorithm="fft"),
 }
+
+
+def spelled(p: Precision) -> str:
+    """Return the Precision as Python writes it, with the fields that are not at their default."""
+    told = [f"{f.name}={getattr(p, f.name)!r}" for f in fields(p) if getattr(p, f.name) != getattr(Precision(), f.name)]
+    return f"Precision({', '.join(told)})"
 
 
 def precision(claim: str | Precision) -> Precision:

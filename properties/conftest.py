@@ -8,9 +8,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
-settings.register_profile("dev", max_examples=10, **COMMON)
-settings.register_profile("ci", max_examples=25, derandomize=True, **COMMON)
-settings.register_profile("deep", max_examples=5000, **COMMON)
+settings.register_profile("dev", COMMON, max_examples=10)
+settings.register_profile("ci", COMMON, max_examples=25, derandomize=True)
+settings.register_profile("deep", COMMON, max_examples=5000)
 settings.load_profile(os.environ.get("D2LREF_PROFILE", "dev"))

@@ -135,7 +135,7 @@ def test_every_op_is_a_whole_chapter(op: Op) -> None:
     assert op.definition.__doc__
     assert op.bound.__doc__
     assert op.source
-    assert op.gallery or op.cases
+    assert op.gallery
     family = 10 if op.name.startswith("conv") and not op.name.startswith("convolve") else 6
     assert len(op.mistakes) >= family
     assert len(op.laws) >= (8 if family == 10 else 5)

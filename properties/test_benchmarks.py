@@ -60,6 +60,35 @@ def test_the_photographs_are_real_and_the_filters_sum_to_what_they_should() -> N
     assert workloads.gabor().shape == (64, 3, 7, 7)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        workloads.conv((2, 6, 9, 9), 4, 5, padding=2),
+        workloads.pool("avg", (2, 3, 8, 8), 2, stride=2),
+        workloads.norm((4, 3, 5, 5), training=True),
+        workloads.norm((4, 3, 5, 5), training=False),
+        workloads.linear(3, 40, 10),
+    ],
+    ids=lambda layer: f"{layer.op}-{layer.label}",
+)
+def test_every_contender_is_right_and_a_wrong_answer_is_refused(layer: workloads.Layer) -> None:
+    """Also after torch has updated its statistics in place, which nobody else may see."""
+    for package in ("torch", "pytest_benchmark"):
+        pytest.importorskip(package, reason="timing needs d2lref[torch,bench]")
+    from benchmarks.contenders import contenders
+
+    arms = contenders(layer, workloads.arrays(layer), "cpu", ("numpy", "torch"))
+    assert len(arms) > 2
+    for arm in arms.values():
+        answer = arm.call()
+        arm.judge(answer)
+        arm.call()
+        wrong = [np.asarray(each).copy() for each in (answer if isinstance(answer, tuple) else (answer,))]
+        wrong[0].flat[-1] += 0.01
+        with pytest.raises(AssertionError, match="times the bound"):
+            arm.judge(tuple(wrong) if isinstance(answer, tuple) else wrong[0])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The machine
 

@@ -1,6 +1,8 @@
 """The command line of the main job."""
 
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from reports.records import Json, Refused
 from reports.results import merge
 
 USAGE = 2
+FOLDER = click.Path(path_type=Path)
 EXIT_CODES = (
-    "Exit code: 0 the report is written, whatever it says; 2 usage, or a folder that cannot be written; "
-    "4 the benchmarks could not run (the report is written and says why); 130 interrupted, after writing what was measured."
+    "Exit code: 0 the report is written, whatever it says; 2 usage, or a folder that cannot be written; 4 the "
+    "benchmarks could not run (the report says why), or the report itself failed; 130 interrupted, after writing what "
+    "was measured."
 )
 
 
@@ -29,15 +33,20 @@ EXIT_CODES = (
 @click.option(
     "--implementations",
     metavar="NAMES",
-    help="What to judge, with commas between: d2lref (the reference: every definition and variant), d2lref:unfold, torch, "
-    "torch:cuda, package.module, path/to/file.py.  [default: d2lref,torch]",
+    help="What to judge, with commas between: d2lref (the reference: every definition and variant), d2lref:unfold, "
+    "torch, torch:cuda, package.module, path/to/file.py.  [default: d2lref,torch]",
 )
-@click.option("--out", type=click.Path(path_type=Path), default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
-@click.option("--minutes", default=5.0, show_default=True, help="When to stop timing; what is left can be timed with --resume.")
+@click.option("--out", type=FOLDER, default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
+@click.option(
+    "--minutes",
+    default=5.0,
+    show_default=True,
+    help="When timing stops (it gets one minute at least); --resume does what is left.",
+)
 @click.option("--resume", is_flag=True, help="Keep what an earlier run measured in that folder, and do the rest.")
 @click.pass_context
-def cli(context: click.Context, implementations: str | None, **options: Any) -> int:
-    """Judge the reference and torch, time both on real input, and write one page about it.
+def cli(context: click.Context, /, implementations: str | None, **options: Any) -> int:
+    r"""Judge the reference and torch, time both on real input, and write one page about it.
 
     \b
     python -m reports                             the whole job, in at most 5 minutes on two cores
@@ -46,10 +55,10 @@ def cli(context: click.Context, implementations: str | None, **options: Any) -> 
     python -m reports html reports/latest         write the page again, from the records alone
     python -m reports summary reports/latest      print the same as Markdown
 
-    Every implementation of every op is judged in float32 and float64, one on each core. Then the quick benchmarks run by
-    themselves: the layers of LeNet, VGG and ResNet-50, and filters on two photographs, against torch on one thread.
-    Close other programs meanwhile. The report is index.html, summary.md and results.json; each result is in the folder
-    `records` as soon as it is measured, and Ctrl-C writes the report from what there is.
+    Every implementation of every op is judged in float32 and float64, one on each core. Then the quick benchmarks run
+    by themselves: layers of LeNet, VGG and ResNet-50, and filters on two photographs, against torch on one thread.
+    Close other programs meanwhile. The report is index.html, summary.md and results.json; each result is in the
+    folder `records` as soon as it is measured, and Ctrl-C writes the report from what there is.
     """
     if context.invoked_subcommand is not None:
         _refuse_options(context)
@@ -66,12 +75,13 @@ def _refuse_options(context: click.Context) -> None:
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDS...")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the page.  [default: that of the records, if it is one]")
+@click.argument("places", nargs=-1, required=True, type=FOLDER, metavar="RECORDS...")
+@click.option("--out", type=FOLDER, help="Folder of the page.  [default: that of the records, if it is one]")
 def html(places: tuple[Path, ...], out: Path | None) -> int:
     """Write index.html, summary.md and results.json from records.
 
-    RECORDS is the folder of a report, its subfolder `records`, or a results.json; several, of different machines, give one page.
+    RECORDS is the folder of a report, its subfolder `records`, or a results.json. Several, of different machines, give
+    one page.
     """
     if out is None and len(places) > 1:
         raise Refused("html: several records, so say with --out where the page should go")
@@ -87,10 +97,11 @@ def _home(place: Path) -> Path:
 
 
 @cli.command("summary", epilog=EXIT_CODES)
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDS...")
+@click.argument("places", nargs=-1, required=True, type=FOLDER, metavar="RECORDS...")
 def summary_(places: tuple[Path, ...]) -> int:
     """Print the summary of records as Markdown."""
     whole: Json = merge([write.results(place) for place in places])
+    write.need()
     click.echo(summary(whole), nl=False)
     return 0
 
@@ -105,6 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _say(str(error), USAGE)
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted before anything was measured", run.INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the documented code for a failure of the report itself
+        if os.environ.get("D2LREF_DEBUG"):
+            traceback.print_exc()
+        told = f"{type(error).__name__}: {error} (D2LREF_DEBUG=1 shows where)"
+        return _say(f"the report itself failed: {told}", run.FAILED)
 
 
 def _say(message: str, code: int) -> int:
@@ -114,4 +130,3 @@ def _say(message: str, code: int) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-

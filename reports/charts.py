@@ -11,7 +11,7 @@ from typing import Any
 from reports.records import Json
 
 STEP = 19  # pixels of a line
-LABELS = 112  # pixels left of every plot, so that the axes of all stand below one another
+LABELS = 128  # pixels left of every plot, so that the axes of all stand below one another
 LOOKS = {  # verdict -> shape and colour: who sees no colours has the shape
     "slower": ("triangle-right", "var(--slower)"),
     "faster": ("triangle-left", "var(--faster)"),
@@ -71,20 +71,21 @@ def forest(rows: Sequence[Json], ends: tuple[float, float]) -> Json:
     y = alt.Y("y:N").scale(domain=order).title(None)
     y = y.axis(labelExpr="split(datum.value, '|')[1]", labelLimit=LABELS - 8, minExtent=LABELS, maxExtent=LABELS)
     plot = alt.layer(*_marks(alt, heads, lines, _ratio_axis(alt, ends), y))
-    spec = plot.properties(width="container", height=STEP * len(order), autosize=alt.AutoSizeParams("fit-x"))
+    spec = plot.properties(width="container", height=STEP * len(order), autosize=alt.AutoSizeParams(type="fit-x"))
     found: Json = spec.configure(**STYLE).to_dict()
     return found
 
 
 def _ratio_axis(alt: Any, ends: tuple[float, float]) -> Any:
     """Return the horizontal axis, for the ratio itself."""
-    axis = alt.Axis(values=ticks(ends), labelExpr="format(datum.value, '~r') + '×'")
+    axis = alt.Axis(values=ticks(ends), labelExpr="format(datum.value, '~r') + '×'", orient="top")
     return alt.X("value:Q", scale=alt.Scale(type="log", domain=ends, nice=False), axis=axis, title=None)
 
 
 def _lines(rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
     """Return the heads and the contenders; `y` is unique and in order, and only what follows its bar is shown."""
-    heads, lines = [], []
+    heads: list[Json] = []
+    lines: list[Json] = []
     for name, group in groupby(rows, key=layer):
         heads.append({"y": f"{len(heads) + len(lines):04}|", "layer": name})
         for row in group:

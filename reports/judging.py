@@ -8,7 +8,8 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from reports.records import Json
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "d2lref"  # stands for the definition of every op and all its variants
 STORAGES = ("float32", "float64")
+VARIANCES = ("two-pass", "welford", "naive")  # algorithms that `Precision` calls ways to take a variance
 SEED = 0
 
 
@@ -35,7 +37,7 @@ class Task:
     @property
     def key(self) -> str:
         """Return what tells it from every other task of a run."""
-        return "/".join((self.subject, self.target, self.storage, self.algorithm, self.cases))
+        return f"{self.subject}/{self.target}/{self.storage}/{self.algorithm}/{self.cases}"
 
     def as_dict(self) -> Json:
         """Return the fields and the key as plain JSON."""
@@ -106,7 +108,8 @@ def judge(data: Json) -> Json:
 
     task = Task(**{name: value for name, value in data.items() if name != "key"})
     warnings.simplefilter("ignore")  # a stranger's warnings are not ours to print
-    precision = d2lref.Precision(storage=task.storage, algorithm=task.algorithm)
+    way = {"variance" if task.algorithm in VARIANCES else "algorithm": task.algorithm}
+    precision = d2lref.Precision(storage=task.storage, **way)
     started = time.perf_counter()
     report: Report = d2lref.check(task.subject, task.target, precision=precision, cases=task.cases, seed=SEED)
     operands = [operand.name for operand in catalogue.subject(task.subject).operands]
@@ -128,13 +131,6 @@ def workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def installed(name: str) -> bool:
-    """Return whether a module can be found, without importing it."""
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
-
-
 def names(text: str) -> tuple[str, ...]:
     """Return the implementations of a list with commas, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -142,6 +138,4 @@ def names(text: str) -> tuple[str, ...]:
 
 def default_implementations() -> tuple[str, ...]:
     """Return the reference, and torch where it is installed."""
-    return (REFERENCE, *(["torch"] if installed("torch") else []))
-
-
+    return (REFERENCE, *(["torch"] if find_spec("torch") else []))

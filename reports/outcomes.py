@@ -1,6 +1,6 @@
-"""An observer of the benchmarks, loaded into pytest by the report: which were planned, and what became of each.
+"""An observer of the benchmarks: which were planned, and what became of each.
 
-    pytest benchmarks -p reports.outcomes --outcomes=tests.jsonl
+The report loads it into pytest: `pytest benchmarks -p reports.outcomes --outcomes=tests.jsonl`.
 """
 
 from collections.abc import Generator

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import charts
 from reports.records import Json
-from reports.results import STATUSES, identifier
+from reports.results import identifier
 from reports.verdict import sentence
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ SYMBOLS = {
     "not run": "…",
 }
 MARKS = {"slower": "▶", "faster": "◀", "same": "◆", "unsure": "○"}
+LEGEND = (
+    (("ok",), "every law held"),
+    (("broken",), "a law was broken"),
+    (("undecided", "nothing"), "breaks no law, but a law could not be decided or could not have failed there"),
+    (("error", "crash", "timeout"), "could not be judged: an exception, a crash, or no end"),
+    (("absent",), "has no such op"),
+    (("not run",), "planned, not judged: the run was interrupted"),
+)
 GRAVE = ("broken", "crash", "timeout", "error", "undecided", "nothing", "not run", "ok", "absent")
 SHOWN = 64  # numbers of an array that are written out
 
@@ -42,8 +51,9 @@ SHOWN = 64  # numbers of an array that are written out
 def html(results: Json) -> str:
     """Return the page. It embeds the results, without the laws that held where it would be larger than BUDGET."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    view = {"sentence": sentence(results), "machines": list(views(results)), "style": style, "results": results}
-    specs = {area["id"]: area["spec"] for machine in view["machines"] for area in machine["areas"]}
+    machines = list(views(results))
+    specs = {area["id"]: area["spec"] for machine in machines for area in machine["areas"]}
+    view = {"sentence": sentence(results), "machines": machines, "style": style, "results": results}
     script = runtime() if specs else ""
     sources = {"script": _hash(script), "style": _hash(style)}
     page = _environment().get_template("page.html.j2")
@@ -56,7 +66,7 @@ def html(results: Json) -> str:
 
 def summary(results: Json) -> str:
     """Return the summary in Markdown."""
-    text = _environment(markup=False).get_template("summary.md.j2")
+    text = _environment().get_template("summary.md.j2")
     return text.render(sentence=sentence(results), machines=list(views(results)), results=results)
 
 
@@ -98,14 +108,23 @@ def views(results: Json) -> Iterator[Json]:
             "run": run,
             "machine": results["machines"][name],
             "ops": [_op(subject, list(rows)) for subject, rows in groupby(here["conformance"], key=_subject)],
-            "others": _others(here["conformance"]),
+            "columns": _columns(here["conformance"]),
             "areas": [_area(name, area, rows, ends) for area, rows in charts.areas(here["benchmarks"])],
             "untimed": _together(here["untimed"]),
-            "blas": sorted({blas for row in here["benchmarks"] for blas in row["conditions"]["blas"]}),
+            "kernels": _kernels(results["machines"][name], here["benchmarks"]),
         }
 
 
 PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds")
+
+
+def _kernels(machine: Json, rows: Sequence[Json]) -> list[str]:
+    """Return the libraries that multiplied matrices, with the kernels that they chose."""
+    timed = {blas for row in rows for blas in row["conditions"]["blas"]}
+    pools = (
+        " ".join(pool[key] for key in ("library", "version", "kernels") if pool.get(key)) for pool in machine["pools"]
+    )
+    return sorted(timed or set(pools))
 
 
 def _subject(row: Json) -> str:
@@ -120,9 +139,9 @@ def _area(machine: str, area: str, rows: list[Json], ends: tuple[float, float]) 
 
 def _op(subject: str, rows: list[Json]) -> Json:
     """Return an op's line of the table at a glance: a chip for each implementation, by column."""
-    chips: dict[str, list[Json]] = {}
+    chips: dict[str, list[Json]] = defaultdict(list)
     for target, each in groupby(rows, key=lambda row: row["target"]):
-        chips.setdefault(column(target), []).append(_chip(target, list(each)))
+        chips[column(target)].append(_chip(target, list(each)))
     return {"subject": subject, "chips": chips, "rows": rows}
 
 
@@ -133,12 +152,14 @@ def column(target: str) -> str:
     return target if target.startswith("torch") else target.rpartition(":")[0] or target
 
 
-def _others(rows: Sequence[Json]) -> list[str]:
-    """Return the columns that are not the reference."""
-    return [name for name in dict.fromkeys(column(row["target"]) for row in rows) if name not in COLUMNS]
+def _columns(rows: Sequence[Json]) -> list[str]:
+    """Return the columns of the table at a glance; those of the reference come first."""
+    names = dict.fromkeys(column(row["target"]) for row in rows)
+    return sorted(names, key=lambda name: OWN.index(name) if name in OWN else len(OWN))
 
 
-COLUMNS = ("definition", "variants")
+TITLES = {"definition": "Definition", "variants": "Variants of the reference"}
+OWN = tuple(TITLES)
 
 
 def _chip(target: str, rows: list[Json]) -> Json:
@@ -197,17 +218,23 @@ def escaped(data: Json) -> Any:
 
 
 @cache
-def _environment(*, markup: bool = True) -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=markup,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     found.filters |= {"number": number, "nested": nested, "duration": duration, "percent": percent, "json": escaped}
-    found.globals |= {"symbols": SYMBOLS, "marks": MARKS, "statuses": STATUSES, "identifier": identifier}
+    found.globals |= {
+        "titles": defaultdict(str, TITLES),
+        "symbols": SYMBOLS,
+        "marks": MARKS,
+        "legend": LEGEND,
+        "identifier": identifier,
+    }
     return found

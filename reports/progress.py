@@ -4,7 +4,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 EVERY = 5.0  # seconds between plain lines
 
@@ -33,8 +36,9 @@ def stage(title: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
+    note = TextColumn("{task.description}")
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), note)
     # It draws when it is told to: a bar that moves by itself would disturb what is timed.
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Bars(*columns, console=Console(stderr=True), auto_refresh=False) as bars:
         yield Bar(bars)
 
@@ -42,7 +46,7 @@ def stage(title: str) -> Iterator[Progress]:
 class Bar:
     """The bar of rich."""
 
-    def __init__(self, bars: object) -> None:
+    def __init__(self, bars: "Bars") -> None:
         self.bars, self.task = bars, bars.add_task("", total=None)
 
     def at(self, done: int, total: int, note: str = "") -> None:
@@ -69,7 +73,8 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print the line."""
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
     def end(self) -> None:
         """Print how far it is."""

@@ -67,7 +67,7 @@ class Store:
             raise Refused(f"--out {self.out}: cannot be written ({error.strerror})") from error
 
     def kept(self, *, resume: bool) -> Records:
-        """Return what earlier runs left when this one resumes them; else remove it. Raises Refused when it cannot be read."""
+        """Return what earlier runs left, when this one resumes them; else remove it. Raises Refused if unreadable."""
         if not resume:
             for name in NAMES:
                 self.path(name).unlink(missing_ok=True)

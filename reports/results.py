@@ -1,7 +1,8 @@
 """One JSON document from the records of one or more runs; the page and the summary are made of nothing else.
 
     "schema": "d2lref-results", "version": 1, "made": UTC,
-    "runs": [{"machine", "sessions", "ended", "commit", "options", "interrupted", "failed", "stopped", "noise", "floor"}, ...]
+    "runs": [{"machine", "sessions", "ended", "commit", "options", "interrupted", "failed", "stopped", "noise",
+              "floor"}]
     "machines": {id: the machine, as `benchmarks.machine` describes it}
     "conformance": [row, ...]     every pair that was planned, judged or not
     "findings": [...]             every broken law with its minimal case
@@ -62,6 +63,7 @@ def assemble(records: Records) -> Json:
     }
     told = ("sessions", "ended", "commit", "options", "interrupted", "failed", "stopped")
     facts = {name: run.get(name) for name in told}
+    facts["interrupted"] = run["interrupted"] or {"ended": ""}.get(run["stage"], run["stage"])  # or killed
     return {
         **header(),
         "runs": [{**here, **facts, "noise": {k: digits(v, 3) for k, v in noise.items()}, "floor": digits(limit, 3)}],
@@ -104,13 +106,11 @@ def _judged(records: Records) -> tuple[list[Json], list[Json]]:
 
 
 def _order(records: Records) -> Any:
-    """Return the sort key of tasks: families in the order of their names, the definition first, then as planned."""
-    targets = list(dict.fromkeys(task["target"] for task in records.run.get("tasks", [])))
-    return lambda task: (task["subject"], _rank(task["target"]), targets.index(task["target"]), task["storage"])
-
-
-def _rank(target: str) -> int:
-    return 0 if target == "d2lref:definition" else 1 if target.startswith("d2lref:") else 2
+    """Return the sort key of tasks: by op, the definition first, then the targets as they were asked for."""
+    asked = [task["target"] for task in records.run.get("tasks", [])]
+    heads = list(dict.fromkeys(name.rpartition(":")[0] or name for name in asked))
+    rank = {name: (name != "d2lref:definition", heads.index(name.rpartition(":")[0] or name)) for name in asked}
+    return lambda task: (task["subject"], *rank[task["target"]], asked.index(task["target"]), task["storage"])
 
 
 def _conformance(task: Json, line: Json | None, findings: list[str]) -> Json:
@@ -136,8 +136,14 @@ def _counts(report: Json, line: Json) -> Json:
         "worst": digits(worst["worst"], 3),
         "worst_law": worst["law"],
         "seconds": digits(line["seconds"], 3),
-        "laws": [{**law, "worst": digits(law["worst"], 3)} for law in laws],
+        "laws": [_law(law) for law in laws],
     }
+
+
+def _law(law: Json) -> Json:
+    """Return the law's record without the counts that are zero."""
+    kept = {name: value for name, value in law.items() if value or name in ("executed", "worst")}
+    return {**kept, "worst": digits(law["worst"], 3)}
 
 
 def _status(task: Json, line: Json | None) -> Json:

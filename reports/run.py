@@ -12,15 +12,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import click
+
 from reports import judging, timing, workers, write
 from reports.progress import Progress, stage
 from reports.records import Json, Records, Refused, Store
+from reports.results import slug
 from reports.verdict import sentence
 
 LATEST = timing.ROOT / "reports" / "latest"
 DONE, FAILED, INTERRUPTED = 0, 4, 130  # exit codes
 PAGE_SECONDS = 10.0  # kept for writing the report
-LEAST_SECONDS = 60.0  # timing gets at least so much, however long the judging took
+LEAST_SECONDS = 100.0  # timing gets at least so much, however long the judging took
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Job:
 
 def main_job(options: Options) -> int:
     """Do the job and return its exit code. Raises Refused, before anything is changed, for what cannot be done."""
-    needed("altair", "jinja2", "vl_convert", "pytest", "pytest_benchmark", "threadpoolctl")
+    write.need("pytest", "pytest_benchmark", "threadpoolctl")
     store = Store(options.out)
     store.refuse_or_make()
     with terminated_is_interrupted():
@@ -76,15 +79,8 @@ def main_job(options: Options) -> int:
     with undisturbed():
         job.note(ended=now(), stage="ended")
         whole = write.report([write.results(store.folder)], options.out)
-        print(f"{sentence(whole)}\n{options.out / 'index.html'}")
+        click.echo(f"{sentence(whole)}\n{options.out / 'index.html'}")
     return INTERRUPTED if job.facts["interrupted"] else FAILED if job.facts["failed"] else DONE
-
-
-def needed(*modules: str) -> None:
-    """Raise Refused when a library is missing."""
-    missing = [name for name in modules if not judging.installed(name)]
-    if missing:
-        raise Refused(f"{', '.join(missing)}: not installed (pip install -e '.[bench,report]', or use tox -e report)")
 
 
 def planned(options: Options) -> Json:
@@ -103,20 +99,28 @@ def planned(options: Options) -> Json:
 
 
 def begin(job: Job, plan: Json) -> None:
-    """Write the header."""
-    options = {**asdict(job.options), "out": str(job.options.out)}
-    earlier = job.kept.run.get("sessions", [])
+    """Write the header. Raises Refused when the run would go on with the records of another machine."""
+    earlier = job.kept.run
+    if earlier and slug(earlier["machine"]) != slug(plan["machine"]):
+        raise Refused(f"--resume: the records are of {slug(earlier['machine'])}, this is {slug(plan['machine'])}")
+    tasks = {_pair(task): task for task in earlier.get("tasks", [])}
+    tasks |= {_pair(task): task for task in plan["tasks"] if job.options.only != "bench"}
     job.note(
-        sessions=[*earlier, now()],
+        sessions=[*earlier.get("sessions", []), now()],
         commit=commit(),
         machine=plan["machine"],
-        options=options,
-        tasks=[] if job.options.only == "bench" else plan["tasks"],
+        options={**asdict(job.options), "out": str(job.options.out)},
+        tasks=list(tasks.values()),
         stage="judging",
         interrupted="",
         failed="",
         stopped="",
     )
+
+
+def _pair(task: Json) -> tuple[str, ...]:
+    """Return what tells a pair from others, whatever the number of cases."""
+    return task["subject"], task["target"], task["storage"], task["algorithm"]
 
 
 def measure(job: Job) -> None:
@@ -160,8 +164,9 @@ def spoilt(outcome: workers.Outcome) -> str:
     report = outcome.value["report"]
     if report["ok"]:
         return ""
-    broken = [f"{each['law']} ({each['status']})" for each in report["verdicts"] if each["status"] in SPOILING]
-    return f"{name}: not ok: {'; '.join(broken) or 'nothing executed'}"
+    laws = [f"{each['law']} ({each['status']})" for each in report["verdicts"] if each["status"] in SPOILING]
+    more = f" and {len(laws) - 1} more" if len(laws) > 1 else ""
+    return f"{name}: not ok: {laws[0] if laws else 'nothing executed'}{more}"
 
 
 SPOILING = ("fail", "error", "vacuous", "undecidable")
@@ -191,7 +196,8 @@ def commit() -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=timing.ROOT, capture_output=True, text=True, check=True, timeout=20)
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=timing.ROOT, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
 
 

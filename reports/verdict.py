@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from reports.records import Json
 
 FLOOR = 0.02  # intervals of one process are too narrow by about so much (benchmarks.pairing.NOISE)
-BROKEN = ("broken",)
-UNJUDGED = ("error", "crash", "timeout", "undecided", "nothing")
+KINDS = {"ok": "ok", "broken": "broken", "undecided": "undecided", "nothing": "undecided"}
 
 
 def floor(noise: Iterable[float]) -> float:
@@ -48,21 +47,22 @@ def agreement(rows: Sequence[Json]) -> str:
     agree = [who for who, each in groups.items() if all(row["status"] == "ok" for row in each)]
     claims = sum(row["executed"] or 0 for row in judged)
     storages = " and ".join(sorted({row["storage"] for row in judged}))
+    ops = len({row["subject"] for row in judged})
     parts = [f"{_and(agree)} agree{'' if _many(agree) else 's'} with the mathematics"] if agree else []
     parts += [_disagreement(who, each) for who, each in groups.items() if who not in agree]
-    ops = len({row["subject"] for row in judged})
-    text = f"{', '.join(parts)} ({claims:,} claims on {ops} {_plural('op', ops)} in {storages})"
+    parts[0] += f" ({claims:,} claims on {ops} {_plural('op', ops)} in {storages})"
+    text = "; ".join(parts)
     return text[0].upper() + text[1:] if text.startswith("the ") else text
 
 
 def _disagreement(who: str, rows: Sequence[Json]) -> str:
     """Return where somebody does not agree."""
-    count = Counter("broken" if row["status"] in BROKEN else "unjudged" for row in rows if row["status"] != "ok")
-    broken = sorted({row["subject"] for row in rows if row["status"] in BROKEN})
-    words = [f"breaks a law of {_and(broken)}"] if broken else []
-    if count["unjudged"]:
-        words.append(f"could not be judged in {count['unjudged']} of {len(rows)} runs")
-    return f"{who} {' and '.join(words)}"
+    count = Counter(KINDS.get(row["status"], "unjudged") for row in rows)
+    broken = sorted({row["subject"] for row in rows if row["status"] == "broken"})
+    words = [f"breaks a law of {_and(broken)}" if broken else "breaks no law"]
+    words += [f"could not be judged in {count['unjudged']} of {len(rows)} pairs"] if count["unjudged"] else []
+    words += [f"is undecided in {count['undecided']} of {len(rows)} pairs"] if count["undecided"] else []
+    return f"{who} {_and(words)}"
 
 
 def timing(rows: Sequence[Json]) -> str:

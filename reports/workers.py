@@ -89,7 +89,8 @@ class Worker:
             value, failure, note = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Outcome(self.task, spent, failure="crash", note=f"the process ended with code {self.process.exitcode}")
+            note = f"the process ended with code {self.process.exitcode}"
+            return Outcome(self.task, spent, failure="crash", note=note)
         return Outcome(self.task, spent, value, failure, note)
 
     def stop(self) -> None:

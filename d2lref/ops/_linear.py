@@ -147,7 +147,8 @@ def _one_input(f: Any, case: Case) -> Claim:
 
 def _bias_once(f: Any, case: Case) -> Claim:
     x, weight, bias = case.arrays
-    return claim(f(x, weight, bias), f(x, weight) + bias)
+    row = _rows(x)[-1:]
+    return claim(f(row, weight, bias), f(row, weight) + bias)
 
 
 def _leading_axes(f: Any, case: Case) -> Claim:
@@ -156,8 +157,9 @@ def _leading_axes(f: Any, case: Case) -> Claim:
 
 
 def _last_row(f: Any, case: Case) -> Claim:
-    x, weight, _ = case.arrays
-    return claim(f(x, weight).map(_rows)[-1:], f(_rows(x)[-1:], weight))
+    x, weight, bias = case.arrays
+    rows = _rows(x)
+    return claim(f(rows, weight, bias)[-1:], f(rows[-1:], weight, bias))
 
 
 def _bias_gradient(f: Any, case: Case) -> Claim:
@@ -167,7 +169,11 @@ def _bias_gradient(f: Any, case: Case) -> Claim:
 
 LAWS = (
     Law("an input alone answers with its column of the weight", _one_input),
-    Law("the bias is added once to every row", _bias_once, lambda case: case.arrays[2] is not None),
+    Law(
+        "the bias is added once to a row",
+        _bias_once,
+        lambda case: case.arrays[2] is not None and _rows(case.arrays[0]).size > 0,
+    ),
     Law("leading axes only number the rows", _leading_axes, lambda case: case.arrays[0].ndim != 2),
     Law("the last row does not see the others", _last_row, lambda case: len(_rows(case.arrays[0])) > 1),
     Law(
@@ -283,6 +289,24 @@ def _misread_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) 
     return _misread_back(dx), dw, db
 
 
+def _first_matrix(x: Array) -> Array:
+    """Return x with all but the first of its matrices set to zero."""
+    if x.ndim < 3:
+        return x
+    kept = np.arange(math.prod(x.shape[:-2])) < 1
+    return np.where(np.reshape(kept, (*x.shape[:-2], 1, 1)), x, np.zeros_like(x))
+
+
+def _first_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    _check(x, weight, bias)
+    return definition(_first_matrix(x), weight, bias)
+
+
+def _first_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
+    dx, dw, db = vjp(gy, _first_matrix(x), weight, bias)
+    return _first_matrix(dx), dw, db
+
+
 def _rolled(x: Array, step: int) -> Array:
     """Return x with its rows rolled."""
     return np.reshape(np.roll(_rows(x), step, axis=0), x.shape)
@@ -358,19 +382,26 @@ MISTAKES = (
         "the bias is forgotten when the sum is split",
         "https://github.com/ROCm/tritonBLAS/pull/67",
         _bias_lost,
-        caught_by=("the bias is added once to every row",),
+        caught_by=("the bias is added once to a row",),
     ),
     Mistake(
         "each part of a split sum adds the bias",
         "https://github.com/trymirai/uzu/pull/481",
         _bias_twice,
-        caught_by=("the bias is added once to every row",),
+        caught_by=("the bias is added once to a row",),
     ),
     Mistake(
         "leading axes are reshaped where they should be transposed",
         "https://github.com/sherjilozair/ctc/issues/1",
         _misread_forward,
         _misread_vjp,
+        ("leading axes only number the rows",),
+    ),
+    Mistake(
+        "matrices after the first of a stack are never computed",
+        "https://github.com/tenstorrent/tt-metal/issues/54798",
+        _first_forward,
+        _first_vjp,
         ("leading axes only number the rows",),
     ),
     Mistake(
@@ -382,7 +413,7 @@ MISTAKES = (
     ),
     Mistake(
         "an odd last row is never computed",
-        "https://github.com/tenstorrent/tt-metal/issues/54798",
+        "https://github.com/NVIDIA/Fuser/issues/3963",
         _lost_forward,
         _lost_vjp,
         ("the last row does not see the others",),

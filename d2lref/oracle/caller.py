@@ -88,7 +88,7 @@ class Caller:
         return _pairs(values, bounds)
 
     def raw(self, *arrays: Array, **options: Any) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
-        """Return the inputs as handed over, the answers as they came back, and copies of the inputs from before the call."""
+        """Return inputs as handed over (after the call), answers as they came back, and the inputs from before."""
         stored = self.stored(*self._whole(arrays))
         before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
         try:

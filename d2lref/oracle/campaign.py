@@ -223,7 +223,10 @@ class Campaign:
         record.worst = max(record.worst, verdict.ratio)
 
     def _unshrinkable(self, law: Law) -> bool:
-        """Return whether a better failure is wanted: there is none yet, or only one of the gallery, which has no record to shrink."""
+        """Return whether a better failure is wanted.
+
+        There is none yet, or only one of the gallery, which has no record to shrink.
+        """
         return law.says not in self.failures or self.failures[law.says][0].record is None
 
     def caller(self, calls: list[Call] | None = None) -> Caller:
@@ -281,7 +284,7 @@ class Campaign:
         )
 
     def _telling_cases(self) -> list[Case]:
-        """Return cases of the simplest regime, which tell mistakes apart, and of the normal one, which tells precisions apart."""
+        """Return fresh cases of two regimes: the simplest tells mistakes apart, the normal one precisions."""
         told = [regime for regime in (self.op.regimes[0], "normal") if regime in self.op.regimes]
         forms = [d for d in map(self._seeded, range(KEPT)) if d is not None]
         return [fill(self.op, d.form, regime, d.seed, self.precision.storage) for d in forms for regime in told]

@@ -351,8 +351,8 @@ def _storage_order(op: Op) -> Callable[..., Any]:
 
 def _other_defaults(op: Op) -> Callable[..., Any]:
     def forward(*arrays: Array, **options: Any) -> Any:
-        for name, value in op.options.items():
-            if name not in options and value is not REQUIRED and (other := _other(value)) is not None:
+        for name in op.options.keys() - options.keys():
+            for other in _others(op, name):
                 try:
                     return op.definition(*arrays, **{**options, name: other})
                 except ValueError:
@@ -362,11 +362,22 @@ def _other_defaults(op: Op) -> Callable[..., Any]:
     return forward
 
 
-def _other(value: Any) -> Any:
-    """Return another value of an option of the same type, None when there is no natural one."""
+def _others(op: Op, name: str) -> list[Any]:
+    """Return values of an option beside its default.
+
+    Those of the gallery, and a neighbour of a number or a truth value.
+    """
+    value = op.options[name]
+    found = [form.options[name] for form in op.gallery if form.options[name] != value]
     if isinstance(value, bool):
-        return not value
-    return value + 1 if isinstance(value, int) else 2 * value + 1 if isinstance(value, float) else None
+        return [*found, not value]
+    return (
+        [*found, value + 1]
+        if isinstance(value, int)
+        else [*found, 2 * value + 1]
+        if isinstance(value, float)
+        else found
+    )
 
 
 def _accepts_anything(op: Op) -> Callable[..., Any]:

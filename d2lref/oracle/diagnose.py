@@ -106,7 +106,7 @@ def nearest_mistake(op: Op, ask: Ask, seen: list[Seen], p: Precision) -> Mistake
     With several, the one that is right least often.
     """
     best, most = None, 0
-    # on small integers a mistake is exact as well: elsewhere its roundings are those of sums that the bound knows nothing of
+    # on small integers a mistake is exact as well; elsewhere it rounds other sums than those the bound is about
     plain = [s for s in seen if s.case.regime in {op.regimes[0], "given"}]
     seen = plain if any(s.wrong for s in plain) else seen
     for mistake in (*op.mistakes, *common_mistakes(op)):
@@ -154,7 +154,10 @@ def precision_hypothesis(f: Caller, ask: Ask, seen: list[Seen]) -> str:
 
 
 def _explains(seen: list[Seen], predicted: Callable[[Seen], Answers]) -> bool:
-    """Return whether the answers are the predicted ones wherever those are finite: beyond the narrow range, kernels differ."""
+    """Return whether the answers are the predicted ones wherever those are finite.
+
+    Beyond the narrow range, kernels differ.
+    """
     with np.errstate(all="ignore"):
         return all(_close(s.answers, tuple(map(_unless_overflown, predicted(s)))) for s in seen)
 

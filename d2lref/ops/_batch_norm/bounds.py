@@ -5,12 +5,14 @@ u is the unit roundoff of the accumulator, n the number of values of a channel, 
   Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance, The American Statistician 37(3) (CGL).
 """
 
+import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from d2lref.ops._batch_norm.definition import beside, count, five
-from d2lref.rounding import Pair, Precision, Running, multilinear_bound, round_to, store_bound
+from d2lref.rounding import FORMATS, Pair, Precision, Running, multilinear_bound, round_to, stack, store_bound
 from d2lref.spec import Array
 
 # 1 What comes in
@@ -30,9 +32,30 @@ def _constant(p: Precision, value: float) -> Pair:
     return Pair(np.asarray(value), np.asarray(abs(value - near)))
 
 
-def _most(a: Pair) -> Pair:
-    """|v| + e: the largest size that the computed number can have, without error."""
-    return Pair.exact(np.abs(a.value) + a.error)
+def _most(a: Pair) -> np.ndarray:
+    """|v| + e: the largest size that the computed number can have."""
+    return np.abs(a.value) + a.error
+
+
+def _grown(run: Running, roundings: int) -> float:
+    """(1 + u)^k - 1: the largest relative error of k roundings in a row (ASNA, section 3.1)."""
+    return math.expm1(roundings * math.log1p(run.u))
+
+
+def _lost(run: Running, *sizes: np.ndarray) -> np.ndarray:
+    """k tiny product of (1 + |f|): what a product of k factors in any order loses to underflow.
+
+    Each multiplication loses tiny, times the factors that are still to come.
+    """
+    lost = np.asarray(len(sizes) * run.p.tiny)
+    for size in sizes:
+        lost = lost * (1 + size)
+    return lost
+
+
+def _unless(error: np.ndarray, size: np.ndarray, run: Running) -> np.ndarray:
+    """Return the error, infinite where something of that size may overflow."""
+    return np.where(size < run.p.accumulator.fmax, error, np.inf)
 
 
 def _axes(x: Array) -> tuple[int, ...]:
@@ -69,31 +92,26 @@ def _moments(run: Running, x: Pair) -> tuple[Pair, Pair]:
     """Return mean and biased variance of every channel, as wrong as the declared variance class allows.
 
     2 sqrt(v) s + s^2 more where inputs count as zero and change by at most s: the standard deviation moves by s. Each
-    class squares differences below 2 (|d| + e), so that the error is infinite where their mean may overflow; the
-    squares, their sum and the division underflow by at most tiny each.
+    class adds squares of differences below 2 (|d| + e), or of x, so that the error is infinite where these may
+    overflow; the squares, their sum and the division underflow by at most tiny each.
     """
     p, axes = run.p, _axes(x.value)
     mean = run.mean(x, axes)
-    distance = run.sub(x, mean)
-    var = np.mean(distance.value * distance.value, axis=axes, keepdims=True)
+    distance = x.value - mean.value
+    var = np.mean(distance * distance, axis=axes, keepdims=True)
     if _class(p) == "welford":
         mean = _updated_mean(run, x, mean)
     stored = run.stored(mean, p.statistics)
     slip = np.max(x.error, axis=axes, keepdims=True)
     error = _VARIANCE[_class(p)](run, x, stored, var) + 2 * np.sqrt(var) * slip + slip * slip + 4 * p.tiny
-    widest = _most(distance) * 2.0
-    fits = np.isfinite(run.mean(run.mul(widest, widest), axes).error)
-    return stored, run.stored(Pair(var, np.where(fits, error, np.inf)), p.statistics)
+    squares = np.sum(np.square(2 * (np.abs(distance) + stored.error)), axis=axes, keepdims=True)
+    error = _unless(error, (1 + _grown(run, count(x.shape) + 3)) * squares, run)
+    return stored, run.stored(Pair(var, error), p.statistics)
 
 
 def _class(p: Precision) -> str:
     """Return the variance class: the one that the algorithm names, else that of the precision."""
     return p.algorithm if p.algorithm in _VARIANCE else p.variance
-
-
-def _grown(run: Running, roundings: int) -> float:
-    """(1 + u)^k - 1: the largest relative error of k roundings in a row (ASNA, section 3.1)."""
-    return float(np.expm1(roundings * np.log1p(run.u)))
 
 
 def _two_pass(run: Running, x: Pair, mean: Pair, var: np.ndarray) -> np.ndarray:
@@ -155,59 +173,63 @@ _VARIANCE = {"two-pass": _two_pass, "welford": _welford, "naive": _naive}
 def bound(y: Any, precision: Precision, *arrays: Any, **options: Any) -> tuple[np.ndarray | None, ...]:
     """Pairs on y = (x - m) r w + b and on the running statistics, for every usual order of the same operations.
 
-    y: besides (x - m) r w + b there is the folded form x s + (b - m s) with s = w r. What s itself is wrong by counts
-    for x - m, as above; on top of it come the roundings of fl(|x| s + fl(|b| + fl(|m| s))) on absolute values, with the
-    largest s: at most 2u |x| s + 3u |m| s + 2u |b| to first order, so within 4u |w| r (|x| + |m|) + 2u |b|.
     Running statistics: (1 - momentum) old + momentum new, or old + momentum (new - old), whose difference rounds by
     u (|old| + |new|); momentum 0 keeps them exactly, and inference returns them.
     """
     del y
     x, running_mean, running_var, weight, bias = five(arrays)
-    run = Running(precision)
+    run, state = Running(precision), (running_mean, running_var)
     with np.errstate(all="ignore"):
         given = _given(precision, x)
-        stats = _statistics(run, given, (running_mean, running_var), options)
+        stats = _statistics(run, given, state, options)
         answer = _answer(run, given, stats, weight, bias)
-        return (answer, *_state(run, stats, (running_mean, running_var), count(x.shape), options))
+        if options["training"]:
+            return (answer, *_blend(run, stats, state, count(x.shape), options["momentum"]))
+    return (answer, *(None if a is None else _given(precision, a).error for a in state))
 
 
 def _answer(run: Running, x: Pair, stats: _Statistics, weight: Array | None, bias: Array | None) -> np.ndarray:
-    """Return the bound of y: the pair of the centred form and the roundings of the folded one."""
-    y, scale = run.mul(run.sub(x, stats.mean), stats.root), stats.root
+    """Return the bound of y: the pair of (x - m) r w + b, what its products lose to underflow, and the folded form.
+
+    The folded form is x s + (b - m s) with s = w r. What s itself is wrong by counts for x - m, as above. On top of
+    it come the roundings of its own operations with the largest s: 2 of |x| s, 3 of |m| s and 2 of |b|, to first order
+    2u |x| s + 3u |m| s + 2u |b|, so within 4u |w| r (|x| + |m|) + 2u |b|.
+    """
+    y = run.mul(run.sub(x, stats.mean), stats.root)
+    lost = [_most(x) + _most(stats.mean), _most(stats.root)]
+    scale, shift = lost[1], np.zeros(())
     if weight is not None:
         w = _given(run.p, beside(weight, x.value))
-        y, scale = run.mul(y, w), run.mul(scale, w)
-    folded = run.mul(_most(stats.mean), _most(scale))
+        y, scale = run.mul(y, w), (1 + run.u) * scale * _most(w)
+        lost.append(_most(w))
     if bias is not None:
         b = _given(run.p, beside(bias, x.value))
-        y, folded = run.add(y, b), run.add(folded, _most(b))
-    folded = run.add(run.mul(_most(x), _most(scale)), folded)
-    return run.answer(Pair(y.value, y.error + folded.error))
+        y, shift = run.add(y, b), _most(b)
+    here, there = _most(x) * scale, _most(stats.mean) * scale
+    folded = _grown(run, 2) * (here + shift) + _grown(run, 3) * there + 4 * run.p.tiny
+    error = _unless(y.error + folded + _lost(run, *lost), here + there + shift + folded, run)
+    return run.answer(Pair(y.value, error))
 
 
-def _state(
-    run: Running, stats: _Statistics, old: tuple[Any, ...], n: int, options: dict[str, Any]
+def _blend(
+    run: Running, stats: _Statistics, old: tuple[Any, ...], n: int, momentum: float
 ) -> tuple[np.ndarray | None, ...]:
-    """Return the bounds of the running statistics."""
-    if not options["training"]:
-        return tuple(None if a is None else np.zeros(a.shape) for a in old)
-    unbiased = run.div(run.mul(stats.var, float(n)), float(n - 1))
-    return tuple(
-        None if a is None else _blend(run, _given(run.p, a), new.map(np.ravel), options["momentum"])
-        for a, new in zip(old, (stats.mean, unbiased), strict=True)
-    )
-
-
-def _blend(run: Running, old: Pair, new: Pair, momentum: float) -> np.ndarray:
-    """Return the bound of (1 - momentum) old + momentum new."""
+    """Return the bounds of the running statistics, which are blended in the format that statistics are declared for."""
+    if old[0] is None:
+        return None, None
+    name = run.p.statistics
+    if name is not None and not FORMATS[name].holds(run.p.accumulator):
+        run = Running(replace(run.p, accumulate=name))
+    before, new = _given(run.p, np.stack(old)), stack([stats.mean, run.div(run.mul(stats.var, float(n)), float(n - 1))])
+    new = new.map(lambda a: a.reshape(2, -1))
     if momentum == 0:
-        error = np.where(np.isfinite(new.error), old.error, np.inf)  # 0 times infinity is no number
-        return store_bound(error, old.value, run.p, exact=True)
+        error = np.where(np.isfinite(new.error), before.error, np.inf)  # 0 times infinity is no number
+        return tuple(store_bound(error, before.value, run.p, exact=True))
     share, rest = _constant(run.p, momentum), _constant(run.p, 1.0 - momentum)
     rest = Pair(rest.value, rest.error + share.error)
-    value = run.add(run.mul(rest, old), run.mul(share, new))
-    apart = 2 * run.u * momentum * (_most(old).value + _most(new).value)
-    return run.answer(Pair(value.value, value.error + apart))
+    value = run.add(run.mul(before, rest), run.mul(new, share))
+    apart = 2 * run.u * momentum * (_most(before) + _most(new))
+    return tuple(run.answer(Pair(value.value, value.error + apart)))
 
 
 # 4 The gradients
@@ -228,18 +250,19 @@ def vjp_bound(
         stats = _statistics(run, given, (running_mean, running_var), options)
         distance = run.sub(given, stats.mean)
         hat = run.mul(distance, stats.root)
-        w = Pair.exact(np.ones(())) if weight is None else _given(precision, beside(weight, x))
-        scale = run.mul(stats.root, w)
-        dx = run.mul(g, scale)
-        if options["training"]:
-            dx = _centred_gradient(run, g, hat, scale)
-            dx = _unscaled(run, dx, g, distance, w)
+        w = None if weight is None else _given(precision, beside(weight, x))
+        scale = stats.root if w is None else run.mul(stats.root, w)
+        dx = _centred_gradient(run, g, hat, scale) if options["training"] else run.mul(g, scale)
+        sizes = _most(g), _most(distance), _most(stats.root)
+        weights = np.ones(()) if w is None else _most(w)
+        error = dx.error + _reordered(run, sizes, weights, options)
         dw = run.sum(run.mul(g, hat), axes)
+        lost = np.sum(_lost(run, *sizes), axis=axes, keepdims=True)
     return (
-        run.answer(dx),
+        run.answer(Pair(dx.value, error)),
         None,
         None,
-        None if weight is None else run.answer(dw).ravel(),
+        None if weight is None else run.answer(Pair(dw.value, dw.error + lost)).ravel(),
         None if bias is None else multilinear_bound(lambda a: np.sum(a, axis=axes), (gy[0],), y=grads[4], p=precision),
     )
 
@@ -248,23 +271,27 @@ def _centred_gradient(run: Running, g: Pair, hat: Pair, scale: Pair) -> Pair:
     """Return dx = scale (gy - mean of gy - x̂ mean of (gy x̂)) of training.
 
     The three terms may be scaled before they are added, as in the paper's formulas, so that each rounds by its own
-    size: the same formula on absolute values has those roundings. The paper's gradient of the mean also carries the
-    sum of x - m, zero but for rounding: another |scale| |mean of (gy x̂)| times the error of x̂.
+    size, at most 5 times after the means. The paper's gradient of the mean also carries the sum of x - m, zero but for
+    rounding: another |scale| |mean of (gy x̂)| times the error of x̂.
     """
     axes = _axes(hat.value)
     middle, along = run.mean(g, axes), run.mean(run.mul(g, hat), axes)
     dx = run.mul(run.sub(run.sub(g, middle), run.mul(hat, along)), scale)
-    sizes = run.add(run.add(_most(g), _most(middle)), run.mul(_most(hat), _most(along)))
-    apart = run.mul(sizes, _most(scale)).error
-    residue = _most(scale).value * _most(along).value * hat.error
-    return Pair(dx.value, dx.error + apart + residue)
+    sizes = _most(g) + _most(middle) + _most(hat) * _most(along)
+    return Pair(dx.value, dx.error + _most(scale) * (_grown(run, 5) * sizes + _most(along) * hat.error))
 
 
-def _unscaled(run: Running, dx: Pair, g: Pair, distance: Pair, w: Pair) -> Pair:
-    """Return dx with what the paper's order of operations loses: w gy (x - m) is summed before r^3 multiplies it.
+def _reordered(run: Running, sizes: tuple[np.ndarray, ...], w: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+    """Return what other orders of the products in dx lose to underflow: w r gy and, in training, the paper's.
 
-    The sum may overflow (then the error is infinite) where the result does not, and r^3 underflow.
+    There w gy (x - m) is summed before r^3 and x - m multiply it: the sum may overflow where the result does not.
     """
-    total = run.sum(run.mul(run.mul(_most(g), _most(w)), _most(distance)), _axes(distance.value))
-    lost = 2 * run.p.tiny * _most(total).value * _most(distance).value / count(distance.shape)
-    return Pair(dx.value, dx.error + lost)
+    g, distance, root = sizes
+    lost = _lost(run, g, root, w)
+    if not options["training"]:
+        return lost
+    axes = _axes(distance)
+    largest = [np.max(a, axis=axes, keepdims=True) for a in (g, distance)]
+    lost = lost + _lost(run, *largest, w, root, root, root, distance)
+    n = count(distance.shape)
+    return _unless(lost, (1 + _grown(run, n + 2)) * w * np.sum(g * distance, axis=axes, keepdims=True), run)

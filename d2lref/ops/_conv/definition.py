@@ -67,7 +67,7 @@ def geometry(
             f"{name}: the window {weight[2:]} with dilation {dilation} spans {spans}, but x {x} with its padding has "
             f"{padded}; padding={fits} would fit"
         )
-    return Geometry(stride, dilation, pads, groups, unfold.output_size(padded, weight[2:], stride, dilation))
+    return Geometry(stride, dilation, pads, int(groups), unfold.output_size(padded, weight[2:], stride, dilation))
 
 
 def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
@@ -80,7 +80,7 @@ def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | N
     filters, channels = weight[:2]
     if min(weight) < 1:
         raise ValueError(f"{name}: weight {weight} is empty, expected at least 1 along every axis")
-    if not isinstance(groups, int) or groups < 1 or filters % groups:
+    if not isinstance(groups, int | np.integer) or groups < 1 or filters % groups:
         raise ValueError(
             f"{name}: groups={groups!r}, expected an integer >= 1 that divides the {filters} filters of weight {weight}"
         )
@@ -95,11 +95,11 @@ def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | N
 
 def _per_axis(name: str, option: str, value: Any, axes: int, low: int, words: str = "") -> Shape:
     """Return one integer per axis: an int counts for all of them."""
-    values = (value,) * axes if isinstance(value, int) else value
-    integers = isinstance(values, tuple | list) and all(isinstance(v, int) and v >= low for v in values)
+    values = (value,) * axes if isinstance(value, int | np.integer) else value
+    integers = isinstance(values, tuple | list) and all(isinstance(v, int | np.integer) and v >= low for v in values)
     if not integers or len(values) != axes:
         raise ValueError(f"{name}: {option}={value!r}, expected {words}an integer >= {low}, or a tuple of {axes}")
-    return tuple(values)
+    return tuple(map(int, values))
 
 
 def _pads(name: str, axes: int, padding: Any, spans: Shape, stride: Shape) -> Pads:
@@ -217,7 +217,7 @@ def bind(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
 # 4 Derivative
 
 
-def vjp(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Array | None, ...]:
+def vjp(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
     """(gx, gw, gb): the adjoints of the sum in x and in w, and gb[k] = sum over n, i of gy[n, k, i].
 
     gy (N, K, *out) is the cotangent. As many gradients as there were arrays, None for an absent bias. Both adjoints are
@@ -289,7 +289,7 @@ def vjp_bound(
     weight: Array,
     *bias: Array | None,
     **options: Any,
-) -> tuple[Array | None, ...]:
+) -> tuple[Any, ...]:
     """Return the bounds of the three gradients, sums of products as the answer is; the bias's is a sum in any case."""
     plan = geometry(axes, x.shape, weight.shape, **options)
     parts = zip(bias, grads[2:], strict=True)

@@ -3,7 +3,8 @@
 Take the bias away, look at one group, at one of its filters, at one channel, without padding, dilation and stride: what
 is left is one image of one channel and one filter, and a filter that is a sum of single taps copies the image, shifted.
 So the laws leave no other operation, and none of them can be missed: for each there is a mistake that only it catches.
-Inside a law all other options stay as drawn.
+Inside a law all other options stay as drawn. Laws that add answers speak of values whose sums are exact (the lattices):
+elsewhere two answers that are equal for different reasons would differ by their roundings.
 """
 
 from collections.abc import Callable
@@ -47,8 +48,8 @@ def _pick(case: Case, *counts: int) -> tuple[int, ...]:
 
 
 def _fits_without_padding(case: Case) -> bool:
-    x, w, _ = case.arrays
-    return bool(x.shape[0]) and all(n >= k for n, k in zip(x.shape[2:], w.shape[2:], strict=True))
+    (images, _, *size), (_, _, *window) = case.arrays[0].shape, case.arrays[1].shape
+    return images > 0 and max(window) > 1 and all(n >= k for n, k in zip(size, window, strict=True))
 
 
 def _shifts(f: Any, case: Case) -> Claim:
@@ -84,8 +85,8 @@ def _dilated(f: Any, case: Case) -> Claim:
 
 
 def _has_holes(case: Case) -> bool:
-    taps = case.arrays[1].shape[2:]
-    return any(d > 1 and k > 1 for d, k in zip(_option(case, "dilation"), taps, strict=True))
+    window = case.arrays[1].shape[2:]
+    return any(d > 1 and k > 1 for d, k in zip(_option(case, "dilation"), window, strict=True))
 
 
 def _bordered(f: Any, case: Case) -> Claim:
@@ -96,10 +97,14 @@ def _bordered(f: Any, case: Case) -> Claim:
     return claim(f(x, w, None, **case.options), f(border, w, None, **{**case.options, "padding": 0}))
 
 
+def _lost(case: Case) -> list[int]:
+    """Return by how many places the answer is smaller than the image, without padding, along each axis."""
+    return [d * (k - 1) for k, d in zip(case.arrays[1].shape[2:], _option(case, "dilation"), strict=True)]
+
+
 def _same(f: Any, case: Case) -> Claim:
     x, w, _ = case.arrays
-    missing = [d * (k - 1) for k, d in zip(w.shape[2:], _option(case, "dilation"), strict=True)]
-    border = pad(x, tuple((m // 2, m - m // 2) for m in missing))
+    border = pad(x, tuple((m // 2, m - m // 2) for m in _lost(case)))
     return claim(f(x, w, None, **case.options), f(border, w, None, **{**case.options, "padding": 0}))
 
 
@@ -163,12 +168,12 @@ DILATION = Law("dilation is a filter with holes", _dilated, when=_has_holes)
 PADDING = Law(
     "padding is a border of zeros on both sides",
     _bordered,
-    when=lambda case: case.options["padding"] not in {0, "same"},
+    when=lambda case: case.options["padding"] not in (0, "same"),
 )
 SAME = Law(
     "same padding keeps the size, its odd zero after the image",
     _same,
-    when=lambda case: case.options["padding"] == "same",
+    when=lambda case: case.options["padding"] == "same" and max(_lost(case)) > 0,
 )
 CHANNELS = Law("channels add up", _channels_add, when=_exactly(lambda case: _ungrouped(case, 0)))
 FILTERS = Law("filters do not see each other", _filters_alone, when=lambda case: _ungrouped(case, 1))

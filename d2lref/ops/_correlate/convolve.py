@@ -6,6 +6,7 @@ of the whole answer, of n + m - 1 entries, and u an entry of the kernel; all of 
 `axes`, the first argument of some functions, is bound to 1, 2 or 3 by the ops.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -91,12 +92,22 @@ def meeting(j: int, n: int, m: int) -> tuple[slice, slice]:
 
 
 def slid(x: Array, kernel: Array, mode: str = "full", way: Callable[..., Array] = unfold.by_columns) -> Array:
-    """Correlate with the flipped kernel: y is its sliding sum over x among as many zeros as the mode needs."""
-    widths = (
-        (m - 1 - start, start + size - n)
-        for (start, size), n, m in zip(places(mode, x.shape, kernel.shape), x.shape, kernel.shape, strict=True)
+    """Correlate with the flipped kernel, which slides over x among as many zeros as the mode needs.
+
+    The smaller of the two arrays slides, which is the same and cheaper.
+    """
+    at = places(mode, x.shape, kernel.shape)
+    small, large = sorted((kernel, x), key=lambda a: math.prod(a.shape))
+    beyond = (
+        (m - 1 - start, start + size - n) for (start, size), n, m in zip(at, large.shape, small.shape, strict=True)
     )
-    return slide(pad(x, tuple(widths)), namespace(kernel).flip(kernel), way)
+    return slide(stretched(large, list(beyond)), namespace(small).flip(small), way)
+
+
+def stretched(x: Array, beyond: list[tuple[int, int]]) -> Array:
+    """Return x with so many zeros before and after each axis; where there are fewer than none, x loses entries."""
+    inside = (slice(max(0, -before), n - max(0, -after)) for n, (before, after) in zip(x.shape, beyond, strict=True))
+    return pad(x[tuple(inside)], tuple((max(0, before), max(0, after)) for before, after in beyond))
 
 
 def scattered(x: Array, kernel: Array, mode: str = "full") -> Array:

@@ -1,8 +1,73 @@
-"""Pooling (d2l, section 7.5): the largest or the mean entry of each window. `grid` says where windows lie, and comes first."""
+"""Pooling (d2l, section 7.5): the largest or the mean entry of each window, a room in reading order.
 
-from d2lref.ops._pool.avg_pool import avg_pool1d as avg_pool1d
-from d2lref.ops._pool.avg_pool import avg_pool2d as avg_pool2d
-from d2lref.ops._pool.avg_pool import avg_pool3d as avg_pool3d
-from d2lref.ops._pool.max_pool import max_pool1d as max_pool1d
-from d2lref.ops._pool.max_pool import max_pool2d as max_pool2d
-from d2lref.ops._pool.max_pool import max_pool3d as max_pool3d
+grid: where the windows lie · max_pool: shape, definition, faster ways, derivative, how wrong it may be · max_laws:
+cases, laws, refusals · max_mistakes · the same three of avg_pool · and here, all of it bound to 1, 2 and 3 axes of
+space. shared: what both say in the same words.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from d2lref.ops._pool import avg_laws, avg_mistakes, avg_pool, max_laws, max_mistakes, max_pool, shared
+from d2lref.spec import REQUIRED, Op, Operand, Variant
+
+SOURCE = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.5"
+
+
+def _bound(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
+    """Return the function with its first argument bound, under its docstring."""
+    bound = partial(function, axes)
+    bound.__doc__ = function.__doc__
+    return bound
+
+
+def _max_pool(axes: int) -> Op:
+    """Return the max pooling over so many axes of space."""
+    return Op(
+        name=f"max_pool{axes}d",
+        operands=(Operand("x", batch=True),),
+        options={"kernel_size": REQUIRED, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False},
+        shape=_bound(max_pool.shape, axes),
+        definition=_bound(max_pool.definition, axes),
+        variants={name: Variant(_bound(way, axes)) for name, way in max_pool.WAYS.items()},
+        vjp=_bound(max_pool.vjp, axes),
+        bound=_bound(max_pool.bound, axes),
+        vjp_bound=_bound(max_pool.vjp_bound, axes),
+        cases=_bound(max_laws.cases, axes),
+        regimes=max_laws.REGIMES,
+        gallery=shared.gallery(axes, dilation=1),
+        laws=max_laws.LAWS,
+        rejections=max_laws.rejections(axes),
+        mistakes=max_mistakes.mistakes(axes),
+        source=SOURCE,
+    )
+
+
+def _avg_pool(axes: int) -> Op:
+    """Return the average pooling over so many axes of space."""
+    override = {} if axes == 1 else {"divisor_override": None}
+    counting = {"count_include_pad": True, **override}
+    return Op(
+        name=f"avg_pool{axes}d",
+        operands=(Operand("x", linear=True, batch=True),),
+        options={"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": False, **counting},
+        shape=_bound(avg_pool.shape, axes),
+        definition=_bound(avg_pool.definition, axes),
+        variants={name: Variant(_bound(way, axes)) for name, way in avg_pool.WAYS.items()},
+        vjp=_bound(avg_pool.vjp, axes),
+        bound=_bound(avg_pool.bound, axes),
+        vjp_bound=_bound(avg_pool.vjp_bound, axes),
+        spread=_bound(avg_pool.spread, axes),
+        cases=_bound(avg_laws.cases, axes),
+        regimes=avg_laws.REGIMES,
+        gallery=shared.gallery(axes, **counting),
+        laws=avg_laws.laws(axes),
+        rejections=avg_laws.rejections(axes),
+        mistakes=avg_mistakes.mistakes(axes),
+        source=SOURCE,
+    )
+
+
+max_pool1d, max_pool2d, max_pool3d = (_max_pool(axes) for axes in (1, 2, 3))
+avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(axes) for axes in (1, 2, 3))

@@ -6,13 +6,14 @@ tap of it, along all axes of space at once; k taps, stride s, padding p, dilatio
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from d2lref.algorithms import unfold
-from d2lref.arrays import namespace, overlap_add, pad, per_axis, windows
+from d2lref.arrays import namespace, overlap_add, pad, windows
 from d2lref.spec import Array, Shape
 
 # 1 Shape
@@ -20,7 +21,7 @@ from d2lref.spec import Array, Shape
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The windows along each axis of space: k taps, stride s, padding p, dilation d; entries of the image, and windows."""
+    """The windows along each axis of space: kernel k, stride s, padding p, dilation d; image entries; windows."""
 
     kernel: Shape
     stride: Shape
@@ -36,7 +37,7 @@ class Grid:
 
     @property
     def overhang(self) -> Shape:
-        """Entries by which the last window reaches beyond image and padding; negative where some padding is not read."""
+        """Entries by which the last window reaches beyond image and padding; negative where it leaves some unread."""
         along = zip(self.out, self.stride, self.span, self.size, self.padding, strict=True)
         return tuple((o - 1) * s + span - n - 2 * p for o, s, span, n, p in along)
 
@@ -60,24 +61,29 @@ def grid(
     """Return the windows of a pooling of x (N, C, *size); `kind` is "max" or "avg". Raises ValueError."""
     name = f"{kind}_pool{axes}d"
     if len(x) != axes + 2:
-        raise ValueError(f"{name}: x {tuple(x)} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space")
+        raise ValueError(
+            f"{name}: x {tuple(x)} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space"
+        )
     k = _per_axis(name, "kernel_size", kernel_size, axes, 1)
     s = k if stride is None else _per_axis(name, "stride", stride, axes, 1)
     p = _per_axis(name, "padding", padding, axes, 0)
     d = _per_axis(name, "dilation", dilation, axes, 1)
-    if any(2 * a > b for a, b in zip(p, k, strict=True)):
-        most = tuple(a // 2 for a in k)
-        raise ValueError(f"{name}: padding={padding!r} is more than half of kernel_size={kernel_size!r}; up to {most} would fit")
+    most = tuple(a // 2 for a in k)
+    if any(a > b for a, b in zip(p, most, strict=True)):
+        raise ValueError(
+            f"{name}: padding={padding!r} is more than half of kernel_size={kernel_size!r}, expected at most {most}"
+        )
     size = tuple(x[2:])
-    out = tuple(map(_count, size, k, s, p, d, (ceil_mode,) * axes))
-    found = Grid(k, s, p, d, size, out)
-    if min(out) < 1:
-        padded = tuple(n + 2 * a for n, a in zip(size, p, strict=True))
-        raise ValueError(f"{name}: a window spans {found.span}, but x {tuple(x)} with its padding has {padded}")
+    found = Grid(k, s, p, d, size, tuple(map(partial(_windows, ceil_mode=ceil_mode), size, k, s, p, d)))
+    if min(found.out) < 1:
+        room = tuple(n + 2 * a for n, a in zip(size, p, strict=True))
+        raise ValueError(
+            f"{name}: a window spans {found.span}, but x {tuple(x)} with its padding has {room}; at most that would fit"
+        )
     return found
 
 
-def _count(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:  # noqa: FBT001 - mapped over the axes
+def _windows(n: int, k: int, s: int, p: int, d: int, *, ceil_mode: bool) -> int:
     """floor((n + 2 p - d (k - 1) - 1) / s) + 1, or the ceiling less a window that would begin in the padding behind."""
     room = n + 2 * p - d * (k - 1) - 1
     if not ceil_mode:
@@ -88,10 +94,11 @@ def _count(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:  # n
 
 def _per_axis(name: str, option: str, value: Any, axes: int, low: int) -> Shape:
     """Return one integer per axis: an int counts for all of them."""
-    values = per_axis(value, axes) if isinstance(value, int | tuple | list) else ()
-    if len(values) != axes or not all(isinstance(v, int) and v >= low for v in values):
+    values = (value,) * axes if isinstance(value, int) else value
+    fits = isinstance(values, tuple | list) and len(values) == axes
+    if not fits or not all(isinstance(v, int) and v >= low for v in values):
         raise ValueError(f"{name}: {option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis")
-    return values
+    return tuple(values)
 
 
 # 2 Reading the windows, and writing them back
@@ -104,7 +111,7 @@ def cuts(g: Grid) -> Iterator[tuple[slice, ...]]:
 
 def _cuts(g: Grid, axis: int) -> list[slice]:
     n, d, span = g.size[axis], g.dilation[axis], g.span[axis]
-    # start % d is the first of the taps start, start + d, ... that is not in front of the image
+    # a % d is the first of the taps a, a + d, ... that is not in front of the image
     return [slice(a if a >= 0 else a % d, max(min(a + span, n), 0), d) for a in g.starts(axis)]
 
 
@@ -145,6 +152,5 @@ def scattered(g: Grid, patches: Array) -> Array:
 
 
 def together(linear: Callable[[Array], Array], *arrays: Array) -> list[Array]:
-    """Return what a function of N images makes of each NumPy array, in one call: it works image by image."""
-    whole: list[Array] = np.split(linear(np.concatenate(arrays)), len(arrays))
-    return whole
+    """Return what a function that works image by image makes of each NumPy array, in one call."""
+    return np.split(linear(np.concatenate(arrays)), len(arrays))

@@ -1,4 +1,4 @@
-"""What the chapters on max pooling and on average pooling say in the same words: forms, refusals, laws, misplaced windows."""
+"""What max pooling and average pooling say in the same words: forms, refusals, two laws, and misplaced windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,21 +15,19 @@ from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Rejection, Shape
 
 
 def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> Form:
-    """Return a form of x alone: (N, C, *size), and the options that both kinds of pooling have, dilation among them.
+    """Return a form of x alone, (N, C, *size), with the options that both kinds of pooling have, and dilation.
 
-    Shrinks towards one image of one channel under windows of one entry, all options at their defaults. `within`: no window is
-    larger than the image without its padding. Sizes that leave some window without an entry of the image (a dilated one can
-    step over a small image) are not drawn: its maximum is minus infinity and its gradient has nowhere to go.
+    Shrinks towards one image of one channel under windows of one entry, all options at their defaults. `within`: no
+    window is larger than the image without its padding. A dilated window that steps over the whole image is not drawn:
+    its maximum is minus infinity, and its gradient has nowhere to go.
     """
     k = _option(draw, axes, 1, (6, 4, 3)[axes - 1])
     s = draw.choice(None, _option(draw, axes, 1, 4))
     d = _option(draw, axes, 1, dilations) if dilations > 1 else 1
-    kernel, dilation = each(k, axes), each(d, axes)
-    stride = kernel if s is None else each(s, axes)
-    p = _padding(draw, kernel)
+    p = _padding(draw, each(k, axes))
     ceil_mode = draw.choice(False, True)
-    lows, more = [], draw.choice(0, 1)  # room for another window
-    for a, b, c, e in zip(kernel, stride, each(p, axes), dilation, strict=True):
+    more, lows = draw.choice(0, 1), []  # room for another window
+    for a, b, c, e in zip(each(k, axes), each(k if s is None else s, axes), each(p, axes), each(d, axes), strict=True):
         least = e * (a - 1) + 1 - 2 * c - (b - 1 if ceil_mode else 0)
         lows.append(max(least, a if within else 1, e if a > 1 else 1) + more * b)
     n, channels, *size = draw.sizes(1, 1, *lows)
@@ -57,9 +55,9 @@ def each(value: int | Shape, axes: int) -> Shape:
     return (value,) * axes if isinstance(value, int) else value
 
 
-def gallery(axes: int, **options: Any) -> tuple[Form, ...]:
-    """Return the poolings of the book and of famous nets: d2l 7.5, AlexNet, the first of ResNet, GoogLeNet; options: more defaults."""
-    usual = {"stride": None, "padding": 0, "ceil_mode": False, **options}
+def gallery(axes: int, **further: Any) -> tuple[Form, ...]:
+    """Return two examples of d2l 7.5, the poolings of AlexNet, ResNet and GoogLeNet, and a window that is dropped."""
+    usual = {"stride": None, "padding": 0, "ceil_mode": False, **further}
     return (
         Form(((1, 1, *(3,) * axes),), {**usual, "kernel_size": 2, "stride": 1}),
         Form(((1, 1, *(4,) * axes),), {**usual, "kernel_size": 3}),
@@ -76,28 +74,26 @@ def gallery(axes: int, **options: Any) -> tuple[Form, ...]:
 def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
     """Return the ways in which a pooling can be asked wrongly.
 
-    Advisory: torch takes (C, *size) as one image and one number in a tuple for all axes, and refuses more padding than half a
-    window as its own policy.
+    Advisory: torch takes (C, *size) as one image, and its limit on padding is its own policy.
     """
     name, x = f"{kind}_pool{axes}d", (1, 2, *(4,) * axes)
 
     def refused(says: str, shape: Shape, told: str, *, mandatory: bool = True, **options: Any) -> Rejection:
         return Rejection(says, (shape,), {"kernel_size": 2, **options}, f"{name}: {told}", mandatory)
 
-    def rank(says: str, shape: Shape, *, mandatory: bool) -> Rejection:
+    def rank(says: str, shape: Shape, *, mandatory: bool = True) -> Rejection:
         told = f"x {shape} has {len(shape)} axes, expected {axes + 2}: images, channels, {axes} of space"
         return refused(says, shape, told, mandatory=mandatory)
 
-    def number(says: str, option: str, value: Any, low: int, *, mandatory: bool = True) -> Rejection:
+    def number(says: str, option: str, value: Any, low: int) -> Rejection:
         told = f"{option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis"
-        return refused(says, x, told, mandatory=mandatory, **{option: value})
+        return refused(says, x, told, **{option: value})
 
-    spans, four, half = (9,) * axes, (4,) * axes, (1,) * axes
-    wide = f"a window spans {spans}, but x {x} with its padding has {four}"
-    much = f"padding=2 is more than half of kernel_size=2; up to {half} would fit"
+    wide = f"a window spans {(9,) * axes}, but x {x} with its padding has {(4,) * axes}; at most that would fit"
+    much = f"padding=2 is more than half of kernel_size=2, expected at most {(1,) * axes}"
     return (
-        rank("an axis too many", (*x, 4), mandatory=True),
-        rank("no channels", x[2:], mandatory=True),
+        rank("an axis too many", (*x, 4)),
+        rank("no channels", x[2:]),
         rank("one image without its batch", x[1:], mandatory=False),
         number("an empty window", "kernel_size", 0, 1),
         number("a window with an axis too many", "kernel_size", (2,) * (axes + 1), 1),
@@ -111,11 +107,11 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
     )
 
 
-# 3 Laws that hold of both
+# 3 Laws that hold of both, and what other laws are made of
 
 
 def grid_of(case: Case, size: Shape | None = None, **changes: Any) -> Any:
-    """Return the windows of a case after changes of its options (and of the size of its image); None when they do not fit."""
+    """Return the windows of a case after changes of its options (and its image's size); None when they do not fit."""
     kinds = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     told = {k: v for k, v in {**case.options, **changes}.items() if k in kinds}
     size = case.arrays[0].shape[2:] if size is None else size
@@ -145,9 +141,9 @@ def lone(g: Grid, seed: int, background: float, value: float) -> tuple[Array, Sh
 
 def _subsampled(f: Any, case: Case) -> Claim:
     """f(x, s) = f(x, 1)[..., ::s]."""
-    options, g = {**case.options, "ceil_mode": False}, grid_of(case)
-    every = f(*case.arrays, **{**options, "stride": 1})
-    return claim(f(*case.arrays, **options), every[(..., *(slice(None, None, s) for s in g.stride))])
+    x, g, options = case.arrays[0][:1], grid_of(case), {**case.options, "ceil_mode": False}
+    every = f(x, **{**options, "stride": 1})
+    return claim(f(x, **options), every[(..., *(slice(None, None, s) for s in g.stride))])
 
 
 def _strided(case: Case) -> bool:
@@ -156,7 +152,8 @@ def _strided(case: Case) -> bool:
 
 
 def _alone(f: Any, case: Case) -> Claim:
-    (x,) = case.arrays
+    """f(x)[:, c] = f(x[:, c])."""
+    x = case.arrays[0][:1]
     c = case.seed % x.shape[1]
     return claim(f(x, **case.options)[:, c : c + 1], f(x[:, c : c + 1], **case.options))
 
@@ -170,7 +167,7 @@ ALONE = Law("a channel is pooled alone", _alone, when=lambda case: case.arrays[0
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Which entries of the image each window reads along each axis: integers (out, k), in front of the image below 0.
+    """Which entries each window reads along each axis: integers (out, k), 0 the first of the image.
 
     low and high bound what counts as image or padding: low <= place < high.
     """
@@ -182,18 +179,9 @@ class Places:
 
 def placed(g: Grid) -> Places:
     """Return the windows where they belong: i s - p + u d."""
-    index = tuple(
-        np.array(g.starts(axis))[:, None] + np.arange(k) * d
-        for axis, (k, d) in enumerate(zip(g.kernel, g.dilation, strict=True))
-    )
+    along = enumerate(zip(g.kernel, g.dilation, strict=True))
+    index = tuple(np.array(g.starts(axis))[:, None] + np.arange(k) * d for axis, (k, d) in along)
     return Places(index, tuple(-p for p in g.padding), tuple(n + p for n, p in zip(g.size, g.padding, strict=True)))
-
-
-def all_padding_behind(g: Grid) -> Places:
-    """Place 2 p entries of padding behind the image and none in front."""
-    right = placed(g)
-    index = tuple(a + p for a, p in zip(right.index, g.padding, strict=True))
-    return Places(index, (0,) * len(g.size), tuple(n + 2 * p for n, p in zip(g.size, g.padding, strict=True)))
 
 
 def overhang_on_both_sides(g: Grid) -> Places:
@@ -204,12 +192,12 @@ def overhang_on_both_sides(g: Grid) -> Places:
 
 
 def stride_cut_to_the_window(g: Grid) -> Places:
-    """Place the windows min(s, k) apart: none of the image is left out."""
+    """Place the windows min(s, k) apart, so that nothing between them is left out."""
     return placed(replace(g, stride=tuple(map(min, g.stride, g.kernel))))
 
 
 def paired_channels(pool: Callable[..., Array]) -> Callable[..., Array]:
-    """Return the pooling done two channels at a time; a channel that is left over gets the answer of the one before it."""
+    """Return the pooling done two channels at a time; one that is left over gets the answer of the one before it."""
 
     def forward(axes: int, x: Array, **options: Any) -> Array:
         c = x.shape[1]
