@@ -18,7 +18,6 @@ else:
 Call = Callable[[], object]
 
 BLOCK_SECONDS = 1e-3  # a block must fit into a scheduler slice (1-3 ms) to have undisturbed instances
-LONG_SECONDS = 10e-3  # a longer call refills the caches within itself; warming each of its blocks would double the run
 TICK = 1e-9  # seconds; the resolution of the clocks, which keeps quotients finite
 FLUSH_BYTES = 256 << 20  # bytes written to empty a GPU's L2 whose size the driver does not tell
 
@@ -34,13 +33,6 @@ class Block(NamedTuple):
     cpu: float
     switches: int
     host: float
-
-
-class Plan(NamedTuple):
-    """How an arm's blocks are made: calls in a block, and whether an unrecorded call goes before it."""
-
-    calls: int
-    warm: bool = False
 
 
 class Clock(Protocol):
@@ -60,11 +52,11 @@ class Clock(Protocol):
         """Return the seconds since some fixed moment."""
         ...
 
-    def plan(self, blocks: Sequence[Block]) -> Plan:
-        """Return how an arm's blocks shall be made, from single calls of its warm-up."""
+    def calls(self, blocks: Sequence[Block]) -> int:
+        """Return how many calls a block shall hold, from single calls of the warm-up."""
         ...
 
-    def prepare(self, call: Call, plan: Plan) -> None:
+    def prepare(self) -> None:
         """Bring the machine into the state in which a block begins."""
         ...
 
@@ -80,9 +72,10 @@ class HostClock:
     Reading all three costs about 5 us, at most 0.5 % of a block and the same for every arm. Where the system counts no
     switches (Windows) every block passes for undisturbed. Time stolen by a hypervisor is not seen.
 
-    Blocks begin warm: an unrecorded call goes first. Otherwise an arm finds its own data in the cache when it follows
-    itself (the B's in AB BA) and the other's when it does not, and the answer wanders with the mixture of the two:
-    order effects of 1.42 and 1.17 fell to 1.24 and 1.01, and the spread of a ratio over three runs from 17 % to 5 %.
+    Nothing is done before a block, so an arm finds its own data in the cache when it follows itself (the B's in AB BA)
+    and the other's when it does not: `Ratio.order` shows it, up to 30 % where weights fill the cache. An unrecorded
+    call before each block was tried (11 arms, 5 repeats each, one loaded machine): smaller order effects for 8, but
+    the ratio repeated better for 2 and worse for 9, since half the time goes unrecorded.
     """
 
     name: str = "host"
@@ -92,15 +85,12 @@ class HostClock:
         """Return the seconds since some fixed moment."""
         return time.perf_counter()
 
-    def plan(self, blocks: Sequence[Block]) -> Plan:
-        """Return calls for BLOCK_SECONDS of CPU time, which load does not lengthen."""
-        cost = min(block.cpu for block in blocks)
-        return Plan(_fill(cost), warm=cost < LONG_SECONDS)
+    def calls(self, blocks: Sequence[Block]) -> int:
+        """Return how many calls last BLOCK_SECONDS of CPU time, which load does not lengthen."""
+        return _fill(min(block.cpu for block in blocks))
 
-    def prepare(self, call: Call, plan: Plan) -> None:
-        """Call once, so that the block finds the caches as a call of its own left them."""
-        if plan.warm:
-            call()
+    def prepare(self) -> None:
+        """Do nothing: caches stay as the block before left them."""
 
     def block(self, call: Call, calls: int) -> Block:
         """Call `calls` times and return the cost of one call."""
@@ -135,11 +125,11 @@ class CudaClock:
         """Return the seconds since some fixed moment."""
         return time.perf_counter()
 
-    def plan(self, blocks: Sequence[Block]) -> Plan:
-        """Return calls for BLOCK_SECONDS on the device; one where each must find the cache cold."""
-        return Plan(1 if self.cold else _fill(min(block.seconds for block in blocks)))
+    def calls(self, blocks: Sequence[Block]) -> int:
+        """Return how many calls last BLOCK_SECONDS on the device; one where each must find the cache cold."""
+        return 1 if self.cold else _fill(min(block.seconds for block in blocks))
 
-    def prepare(self, call: Call, plan: Plan) -> None:  # noqa: ARG002 - the protocol's signature
+    def prepare(self) -> None:
         """Empty the L2 cache where cold calls are wanted."""
         if self.cold:
             _flush_buffer(self.torch).zero_()

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.clocks import TICK, Block, Call, Clock, Plan
+from benchmarks.clocks import TICK, Block, Call, Clock
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -92,21 +92,21 @@ Round = Mapping[str, tuple[int, Block]]
 def interleave(arms: Mapping[str, Call], clock: Clock, limits: Limits | None = None) -> Measured:
     """Time the arms in turns until `limits` end it; the first arm is the baseline.
 
-    Every arm warms up (at least two calls and `clock.warm_up` seconds), and what its blocks hold is fixed before the
+    Every arm warms up (at least two calls and `clock.warm_up` seconds), and its calls per block are fixed before the
     first recorded round. The garbage collector rests meanwhile. Raises Interrupted on Ctrl-C.
     """
     limits = limits or Limits()
-    plans = {name: _warm_up(call, clock) for name, call in arms.items()}
+    calls = {name: _warm_up(call, clock) for name, call in arms.items()}
     rounds: list[Round] = []
     started, stop = clock.now(), None
     with _collector_off():
         try:
             while stop is None:
-                rounds.append(_round(arms, plans, clock, len(rounds)))
-                stop = _reason_to_stop(rounds, plans, clock.now() - started, limits)
+                rounds.append(_round(arms, calls, clock, len(rounds)))
+                stop = _reason_to_stop(rounds, calls, clock.now() - started, limits)
         except KeyboardInterrupt as error:
-            raise Interrupted(_measured(rounds, plans, clock, "interrupted", started)) from error
-    return _measured(rounds, plans, clock, stop, started)
+            raise Interrupted(_measured(rounds, calls, clock, "interrupted", started)) from error
+    return _measured(rounds, calls, clock, stop, started)
 
 
 def order(names: Sequence[str], index: int) -> tuple[str, ...]:
@@ -131,25 +131,25 @@ def looks(limits: Limits) -> Iterator[int]:
         rounds = 2 * math.ceil(1.25 * rounds / 2)
 
 
-def _warm_up(call: Call, clock: Clock) -> Plan:
+def _warm_up(call: Call, clock: Clock) -> int:
     blocks: list[Block] = []
     started = clock.now()
     while len(blocks) < 2 or clock.now() - started < clock.warm_up:  # the first may compile
         blocks.append(clock.block(call, 1))
-    return clock.plan(blocks)
+    return clock.calls(blocks)
 
 
-def _round(arms: Mapping[str, Call], plans: Mapping[str, Plan], clock: Clock, index: int) -> Round:
+def _round(arms: Mapping[str, Call], calls: Mapping[str, int], clock: Clock, index: int) -> Round:
     blocks = {}
     for place, name in enumerate(order(tuple(arms), index)):
-        clock.prepare(arms[name], plans[name])
-        blocks[name] = (place, clock.block(arms[name], plans[name].calls))
+        clock.prepare()
+        blocks[name] = (place, clock.block(arms[name], calls[name]))
     return blocks
 
 
-def _reason_to_stop(rounds: Sequence[Round], plans: Mapping[str, Plan], elapsed: float, limits: Limits) -> str | None:
+def _reason_to_stop(rounds: Sequence[Round], calls: Mapping[str, int], elapsed: float, limits: Limits) -> str | None:
     count = len(rounds)
-    if count in looks(limits) and _precise(_series(rounds, plans), limits):
+    if count in looks(limits) and _precise(_series(rounds, calls), limits):
         return "precision"
     if count >= limits.max_rounds:
         return "max_rounds"
@@ -171,17 +171,17 @@ def _interval_width(arm: Series, baseline: Series, confidence: float) -> float:
     return high - low
 
 
-def _series(rounds: Sequence[Round], plans: Mapping[str, Plan]) -> dict[str, Series]:
+def _series(rounds: Sequence[Round], calls: Mapping[str, int]) -> dict[str, Series]:
     series = {}
-    for name, plan in plans.items():
+    for name, length in calls.items():
         rows = [(*blocks[name][1], blocks[name][0]) for blocks in rounds]
         columns = np.asarray(rows, dtype=np.float64).reshape(-1, 5).T
-        series[name] = Series(plan.calls, *columns)
+        series[name] = Series(length, *columns)
     return series
 
 
-def _measured(rounds: Sequence[Round], plans: Mapping[str, Plan], clock: Clock, stop: str, started: float) -> Measured:
-    return Measured(_series(rounds, plans), clock.name, stop, clock.now() - started)
+def _measured(rounds: Sequence[Round], calls: Mapping[str, int], clock: Clock, stop: str, started: float) -> Measured:
+    return Measured(_series(rounds, calls), clock.name, stop, clock.now() - started)
 
 
 @contextmanager

@@ -583,6 +583,7 @@ class Pair:
         with np.errstate(over="ignore", invalid="ignore"):
             value = self.value * b.value
             error = np.abs(self.value) * b.error + self.error * (np.abs(b.value) + b.error)
+            error = error + np.where(self.error + b.error > 0, 3 * HOST.eta, 0.0)  # the error's products underflow too
             error = error + _product_residual(self.value, b.value, value)
             return _settled(self, b, value, error)
 
@@ -701,7 +702,7 @@ class Running:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             quotient = a.value / b.value
             room, size = np.abs(b.value) - b.error, np.abs(a.value) + a.error
-            error = (a.error + np.abs(quotient) * b.error) / room + HOST.u * np.abs(quotient) + HOST.eta
+            error = (a.error + np.abs(quotient) * b.error) / room + HOST.u * np.abs(quotient) + 3 * HOST.eta
             error = error + np.where(2 * form.nmin * (np.abs(b.value) + b.error) > 1, size * self.p.tiny, 0.0)
             error = np.where(room * form.fmax > 1, error, np.inf)
         return self.rounded(Pair(quotient, error), 3)

@@ -141,7 +141,7 @@ import itertools
 blocks = itertools.count()
 
 class Stopped(HostClock):
-    def prepare(self, call, plan):
+    def prepare(self):
         if next(blocks) == 30: raise KeyboardInterrupt
 
 def test_stopped(versus):

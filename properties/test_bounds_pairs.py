@@ -25,6 +25,7 @@ from d2lref.rounding import (
     concat,
     inner,
     outward,
+    spelled,
     stack,
     store_bound,
 )
@@ -76,8 +77,8 @@ def test_the_exact_value_of_a_pair_stays_within_its_error(leaves: list[Known], s
     for turn, step in enumerate(steps):
         other = leaves[(turn + 1) % len(leaves)]
         state = Known(STEPS[step](state.pair, other.pair), STEPS[step](state.exact, other.exact))
-        target(state.ratio, label=f"{turn} {step}")
         assert state.ratio <= 1
+        target(state.ratio, label=f"{turn} {step}")
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=3), st.lists(st.sampled_from(tuple(STEPS)), max_size=4))
@@ -330,7 +331,7 @@ def test_a_running_error_that_is_too_small_is_noticed(name: str) -> None:
         assert any(operation_ratio(operation) > 1 for operation in OPERATIONS)
 
 
-@pytest.mark.parametrize("p", RUNNING, ids=str)
+@pytest.mark.parametrize("p", RUNNING, ids=spelled)
 def test_stores_between_passes_and_of_the_answer(p: Precision) -> None:
     """A tie of each format, and its overflow."""
     run, one = Running(p), Pair.exact(np.ones(1))

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import clocks, pairing
-from benchmarks.clocks import Block, Call, CudaClock, HostClock, Plan
+from benchmarks.clocks import Block, Call, CudaClock, HostClock
 from benchmarks.pairing import Interrupted, Limits, Ratio, Series, Vector
 
 RISK = 1e-9  # chance that a statistical test below fails although its theorem holds
@@ -214,11 +214,11 @@ class FakeClock:
 
         return call
 
-    def plan(self, blocks: Sequence[Block]) -> Plan:
-        """Plan as the host's clock does."""
-        return HostClock().plan(blocks)
+    def calls(self, blocks: Sequence[Block]) -> int:
+        """Fill blocks as the host's clock does."""
+        return HostClock().calls(blocks)
 
-    def prepare(self, call: Call, plan: Plan) -> None:  # noqa: ARG002 - the protocol's signature
+    def prepare(self) -> None:
         """Count a recorded block."""
         self.blocks += 1
 
@@ -383,16 +383,6 @@ def test_the_host_clock_sees_work_and_not_sleep() -> None:
     assert min(waiting.switches, working.switches) >= 0
 
 
-def test_short_calls_begin_warm_and_long_ones_do_not() -> None:
-    clock = HostClock()
-    called: list[None] = []
-    for seconds, warm in ((1e-4, True), (2e-3, True), (20e-3, False)):
-        plan = clock.plan([Block(seconds, seconds, 0, seconds)])
-        called.clear()
-        clock.prepare(lambda: called.append(None), plan)
-        assert (plan.warm, len(called)) == (warm, warm)
-
-
 class FakeEvent:
     """A CUDA event on a device whose time passes as the fake torch says."""
 
@@ -459,8 +449,8 @@ def test_the_cuda_clock_reads_device_time_and_waits_once_a_block() -> None:
     assert device.log == ["kernel"] * 8 + ["synchronize"]
     assert block.switches == 0
     assert block.host > 0
-    assert clock.plan([block]) == Plan(4)
-    clock.prepare(device.kernel, Plan(4))
+    assert clock.calls([block]) == 4
+    clock.prepare()
     assert len(device.log) == 9
 
 
@@ -480,7 +470,7 @@ def test_the_cold_cuda_clock_flushes_twice_the_cache_before_single_calls() -> No
 @pytest.mark.parametrize("size", [None, 0])
 def test_an_unknown_cache_is_flushed_with_256_mebibytes(size: int | None) -> None:
     device = FakeDevice()
-    CudaClock(device.torch(size), cold=True).prepare(device.kernel, Plan(1))
+    CudaClock(device.torch(size), cold=True).prepare()
     assert device.log == [f"empty {256 << 20} int8 cuda", "flush"]
 
 

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from reports.records import Json
@@ -46,7 +45,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Wish:
-    """What to plan: targets as people name them, and the number of cases."""
+    """What to plan: targets as people name them, and the number of cases. No targets: the reference and torch."""
 
     implementations: tuple[str, ...]
     cases: str
@@ -60,12 +59,27 @@ def plan(wish: Wish) -> Json:
 
     try:
         Budget.of(wish.cases)
-        tasks = [task for target in wish.implementations for task in _tasks(target, wish.cases)]
+        tasks = _wished(wish) if wish.implementations else _usual(wish.cases)
     except (catalogue.NotFound, ValueError) as error:
         return {"refused": str(error)}
     # The slowest first, so that no core ends long before the other: three axes cost more than one.
     tasks.sort(key=lambda task: task.subject[-2:], reverse=True)
     return {"tasks": [task.as_dict() for task in tasks], "machine": machine.describe()}
+
+
+def _wished(wish: Wish) -> list[Task]:
+    return [task for target in wish.implementations for task in _tasks(target, wish.cases)]
+
+
+def _usual(cases: str) -> list[Task]:
+    """Return the pairs of the reference and of torch; where torch is not installed, each says so."""
+    from d2lref import catalogue
+
+    own = list(_tasks(REFERENCE, cases))
+    try:
+        return [*own, *_tasks("torch", cases)]
+    except catalogue.NotFound as error:
+        return [*own, *(Task(name, "torch", "", cases=cases, missing=str(error)) for name in catalogue.subjects())]
 
 
 def _tasks(target: str, cases: str) -> Iterator[Task]:
@@ -108,7 +122,7 @@ def judge(data: Json) -> Json:
 
     task = Task(**{name: value for name, value in data.items() if name != "key"})
     warnings.simplefilter("ignore")  # a stranger's warnings are not ours to print
-    way = {"variance" if task.algorithm in VARIANCES else "algorithm": task.algorithm}
+    way: Json = {"variance" if task.algorithm in VARIANCES else "algorithm": task.algorithm}
     precision = d2lref.Precision(storage=task.storage, **way)
     started = time.perf_counter()
     report: Report = d2lref.check(task.subject, task.target, precision=precision, cases=task.cases, seed=SEED)
@@ -134,8 +148,3 @@ def workers() -> int:
 def names(text: str) -> tuple[str, ...]:
     """Return the implementations of a list with commas, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def default_implementations() -> tuple[str, ...]:
-    """Return the reference, and torch where it is installed."""
-    return (REFERENCE, *(["torch"] if find_spec("torch") else []))

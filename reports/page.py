@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from reports import charts
 from reports.records import Json
 from reports.results import identifier
-from reports.verdict import sentence
+from reports.verdict import owner, sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -142,14 +142,16 @@ def _op(subject: str, rows: list[Json]) -> Json:
     chips: dict[str, list[Json]] = defaultdict(list)
     for target, each in groupby(rows, key=lambda row: row["target"]):
         chips[column(target)].append(_chip(target, list(each)))
-    return {"subject": subject, "chips": chips, "rows": rows}
+    executed = sum(row["executed"] or 0 for row in rows)
+    findings = [name for row in rows for name in row["findings"]]
+    return {"subject": subject, "chips": chips, "rows": rows, "executed": executed, "findings": findings}
 
 
 def column(target: str) -> str:
     """Return the column of a target in the table at a glance."""
     if target.startswith("d2lref:"):
         return "definition" if target == "d2lref:definition" else "variants"
-    return target if target.startswith("torch") else target.rpartition(":")[0] or target
+    return owner(target)
 
 
 def _columns(rows: Sequence[Json]) -> list[str]:

@@ -64,7 +64,7 @@ def main_job(options: Options) -> int:
     write.need("pytest", "pytest_benchmark", "threadpoolctl")
     store = Store(options.out)
     store.refuse_or_make()
-    with terminated_is_interrupted():
+    with interruptible_once():
         plan = planned(options)
         job = Job(store, options, store.kept(resume=options.resume))
         begin(job, plan)
@@ -76,10 +76,17 @@ def main_job(options: Options) -> int:
             job.note(stopped=str(reason))
         except timing.Failed as error:
             job.note(failed=str(error))
-    with undisturbed():
-        job.note(ended=now(), stage="ended")
-        whole = write.report([write.results(store.folder)], options.out)
-        click.echo(f"{sentence(whole)}\n{options.out / 'index.html'}")
+        finish_undisturbed()
+        return finish(job)
+
+
+def finish(job: Job) -> int:
+    """Write the report, say what it says, and return the exit code."""
+    job.note(ended=now(), stage="ended")
+    whole = write.report([write.results(job.store.folder)], job.options.out)
+    if job.facts["interrupted"]:
+        click.echo(f"interrupted while {job.facts['interrupted']}; --resume goes on from here", err=True)
+    click.echo(f"{sentence(whole)}\n{job.options.out / 'index.html'}")
     return INTERRUPTED if job.facts["interrupted"] else FAILED if job.facts["failed"] else DONE
 
 
@@ -88,7 +95,7 @@ def planned(options: Options) -> Json:
     from benchmarks import machine
 
     machine.pin_environment()  # inherited by every process below
-    wish = judging.Wish(options.implementations or judging.default_implementations(), options.cases)
+    wish = judging.Wish(options.implementations, options.cases)
     (found,) = workers.each(judging.plan, [wish], 1, 120.0)
     if found.failure:
         raise Refused(f"the plan could not be made: {found.note}")
@@ -204,26 +211,26 @@ def _git(*arguments: str) -> str:
 # Signals
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)  # tox and job schedulers send the second
+
+
 @contextmanager
-def terminated_is_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: tox and job schedulers send it."""
+def interruptible_once() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM, and ignore what follows: tox sends several."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        finish_undisturbed()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C while the report is written, which takes a few seconds; tox sends a second one by itself."""
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, interrupt) for each in STOPS}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def finish_undisturbed() -> None:
+    """Ignore Ctrl-C from now on; what is left to do takes seconds."""
+    for each in STOPS:
+        signal.signal(each, signal.SIG_IGN)

@@ -45,14 +45,18 @@ def agreement(rows: Sequence[Json]) -> str:
     for row in judged:
         groups.setdefault(_who(row["target"]), []).append(row)
     agree = [who for who, each in groups.items() if all(row["status"] == "ok" for row in each)]
-    claims = sum(row["executed"] or 0 for row in judged)
-    storages = " and ".join(sorted({row["storage"] for row in judged}))
-    ops = len({row["subject"] for row in judged})
     parts = [f"{_and(agree)} agree{'' if _many(agree) else 's'} with the mathematics"] if agree else []
     parts += [_disagreement(who, each) for who, each in groups.items() if who not in agree]
-    parts[0] += f" ({claims:,} claims on {ops} {_plural('op', ops)} in {storages})"
+    parts[0] += f" ({_evidence([row for who in agree for row in groups[who]] or judged)})"
     text = "; ".join(parts)
     return text[0].upper() + text[1:] if text.startswith("the ") else text
+
+
+def _evidence(rows: Sequence[Json]) -> str:
+    """Return how many claims were executed, on how many ops, in which formats."""
+    claims, ops = sum(row["executed"] or 0 for row in rows), len({row["subject"] for row in rows})
+    storages = sorted({row["storage"] for row in rows})
+    return f"{claims:,} claims on {ops} {_plural('op', ops)} in {_and(storages)}"
 
 
 def _disagreement(who: str, rows: Sequence[Json]) -> str:
@@ -86,9 +90,13 @@ def noise(runs: Sequence[Json]) -> str:
 
 
 def _who(target: str) -> str:
-    """Return whom a target belongs to: the reference, a framework, a module."""
-    head = target.partition(":")[0]
-    return "the reference with its variants" if head == "d2lref" else target if head == "torch" else head
+    """Return whom a target belongs to, in words."""
+    return "the reference with its variants" if target.startswith("d2lref:") else owner(target)
+
+
+def owner(target: str) -> str:
+    """Return the framework, module or file of a target."""
+    return target if target.startswith("torch") else target.rpartition(":")[0] or target
 
 
 def _many(names: Sequence[str]) -> bool:

@@ -62,7 +62,7 @@ def _matmul(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def _tensordot(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Y = the contraction of the last axis of x with the last of the weight, plus b."""
+    """y = the contraction of the last axis of x with the last of the weight, plus b."""
     _check(x, weight, bias)
     xp = namespace(x, weight, bias)
     y = xp.tensordot(x, weight, axes=((x.ndim - 1,), (1,)))
@@ -70,7 +70,7 @@ def _tensordot(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 
 def _columns(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Y = b + x[..., 0] w[:, 0] + x[..., 1] w[:, 1] + ...: one input at a time, as a systolic array adds."""
+    """y = b + x[..., 0] w[:, 0] + x[..., 1] w[:, 1] + ...: one input at a time, as a systolic array adds."""
     _check(x, weight, bias)
     xp = namespace(x, weight, bias)
     first = xp.zeros_like(weight[:, 0]) if bias is None else bias

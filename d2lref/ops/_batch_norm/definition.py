@@ -102,7 +102,7 @@ def definition(
 
 
 def two_pass(x: Array) -> tuple[Array, Array]:
-    """M = sum of x / n, v = sum of (x - m)^2 / n in each channel, both (C,)."""
+    """m = sum of x / n, v = sum of (x - m)^2 / n in each channel, both (C,)."""
     xp = namespace(x)
     axes = (0, *range(2, x.ndim))
     mean = xp.mean(x, axis=axes)
@@ -119,7 +119,7 @@ def _centred(x: Array, mean: Array, root: Array, weight: Array | None, bias: Arr
 
 def beside(a: Array, x: Array) -> Array:
     """Return (C,) as (1, C, 1, ...), to broadcast against x."""
-    return namespace(a).reshape(a, (1, a.shape[0], *(1,) * (x.ndim - 2)))
+    return a[(None, slice(None), *(None,) * (x.ndim - 2))]
 
 
 def _normalise(arrays: tuple[Any, ...], options: dict[str, Any], moments: Moments, apply: Apply) -> tuple[Any, ...]:

@@ -163,7 +163,7 @@ def _twins(f: Any, case: Case) -> tuple[Pair, Pair, Pair, Pair | None]:
 
 
 def _gradient_is_orthogonal(f: Any, case: Case) -> Claim:
-    """V sum of a d = -(v + 2 eps) sum of b d for the gradients a and b of twins, d = x - m.
+    """v sum of a d = -(v + 2 eps) sum of b d for the gradients a and b of twins, d = x - m.
 
     With k the mean of gy x̂ over the batch once, sum of b d = -n w k v r / 2 and sum of a d = n w k / r + sum of b d;
     1 / r^2 = v + eps does the rest. Without eps dx would be orthogonal to d. Scaled by powers of two.
@@ -197,7 +197,7 @@ def _pointwise_gradient(f: Any, case: Case) -> Claim:
 
 
 def _weight_gradient(f: Any, case: Case) -> Claim:
-    """Dw = sum of gy y, where y is the answer without weight and bias."""
+    """dw = sum of gy y, where y is the answer without weight and bias."""
     gy = case.cotangents[0]
     dw = f.vjp((gy, None, None), *case.arrays, **case.options)[3]
     hat = f(*case.arrays[:3], **case.options)[0]

@@ -78,13 +78,13 @@ class _Seen(NamedTuple):
         return vjp((self.gy, None, None), *(arrays or self.arrays), **{**self.options, **options})
 
     def slope(self) -> Array:
-        """W r of the batch."""
+        """w r of the batch."""
         x, *_, weight, _ = self.arrays
         root = np.sqrt(two_pass(x)[1] + self.options["eps"])
         return beside(1.0 / root if weight is None else weight / root, x)
 
     def middle(self) -> Array:
-        """Mean of gy in each channel."""
+        """mean of gy in each channel."""
         return np.mean(self.gy, axis=_axes(self.gy), keepdims=True)
 
 

@@ -120,7 +120,7 @@ def scattered(x: Array, kernel: Array, mode: str = "full") -> Array:
 def transformed(x: Array, kernel: Array, mode: str = "full") -> Array:
     """y = F^-1(F x F kernel), the convolution theorem, with room for the whole answer so that nothing wraps around.
 
-    Source: Stockham 1966, High-speed convolution and correlation, section 3.
+    Source: Stockham 1966, High-speed convolution and correlation.
     """
     xp, axes = namespace(x, kernel), tuple(range(x.ndim))
     sizes = tuple(fourier.power_of_two(size) for _, size in places("full", x.shape, kernel.shape))
@@ -169,7 +169,7 @@ def gradients(gy: Array, x: Array, kernel: Array, mode: str = "full") -> tuple[A
 
 
 def vjp(axes: int, gy: Array, x: Array, kernel: Array, *, mode: str = "full") -> tuple[Array, Array]:
-    """Return `gradients` of arrays that fit. Source: Dumoulin and Visin 2016, Convolution arithmetic, section 4."""
+    """Return `gradients` of arrays that fit. Source: Dumoulin and Visin 2016, A guide to convolution arithmetic, 4."""
     shape(axes, x.shape, kernel.shape, mode=mode)
     return gradients(gy, x, kernel, mode)
 

@@ -69,8 +69,7 @@ def by_matrix(x: Array, kernel: Array) -> Array:
     """y = sum of x T over the rows of the kernel, with T[j, i] = row[j - i]: a linear map and its matrix.
 
     A row is the kernel along its last axis. Every column of T is the row among zeros, one lower each time (Toeplitz);
-    along the other axes the rows slide.
-    Source: Dive into Deep Learning, section 14.10.2 (kernel2matrix).
+    along the other axes the rows slide. Source: Dive into Deep Learning, section 14.10.3 (kernel2matrix).
     """
     *others, out = (n - m + 1 for n, m in zip(x.shape, kernel.shape, strict=True))
     columns = [pad(kernel, ((i, out - 1 - i),)) for i in range(out)]
@@ -113,7 +112,7 @@ def gradients(gy: Array, x: Array, kernel: Array) -> tuple[Array, Array]:
 
 
 def vjp(axes: int, gy: Array, x: Array, kernel: Array) -> tuple[Array, Array]:
-    """Return `gradients` of arrays that fit. Source: Dumoulin and Visin 2016, Convolution arithmetic, section 4."""
+    """Return `gradients` of arrays that fit. Source: Dumoulin and Visin 2016, A guide to convolution arithmetic, 4."""
     shape(axes, x.shape, kernel.shape)
     return gradients(gy, x, kernel)
 

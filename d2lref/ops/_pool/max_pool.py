@@ -132,10 +132,11 @@ def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array,
 
     S and K count every window in which the entry reaches the maximum; L is the part of S from windows in which another
     entry does so too. Every way of sharing gy among tied entries, all to one or not, is a subgradient (Rockafellar
-    1970, Convex Analysis, section 23), and two of them differ by at most L. The sum: `sum_bound`.
+    1970, Convex Analysis, section 23), and two of them differ by at most L. Entries that are flushed tie with zeros. The
+    sum: `sum_bound`.
     """
     g = windows_of(axes, x.shape, **options)
-    hit, size = _hits(g, x), np.abs(gy)[..., None]
+    hit, size = _hits(g, np.where((np.abs(x) < p.stored.nmin) & p.flushed, 0.0, x)), np.abs(gy)[..., None]
     tied = hit & (np.sum(hit, axis=-1, keepdims=True) > 1)
     total, terms, undecided, lost = together(
         lambda parts: scattered(g, parts.reshape(*parts.shape[:-1], *g.kernel)),
