@@ -20,13 +20,12 @@ from benchmarks import workloads
 from benchmarks.versus import Arm, Device, Subject, Versus
 from benchmarks.workloads import QUICK, Array, Layer, distinct, networks
 from d2lref.oracle.expected import Expected
-from d2lref.rounding import Precision, outward
+from d2lref.rounding import PRESETS, outward, using
 
 Arrays = Sequence[Array]
 Options = Mapping[str, Any]
 Baseline = Callable[..., object]
 DIRECT = "any-order"
-VARIANCES = ("welford", "naive")
 FFT_TAPS = 25  # transforms come near torch for large windows on single channels; elsewhere 13-146 times its time, and
 # the 20 rounds would take minutes to say so
 
@@ -93,15 +92,10 @@ def _suits_fft(weight: Array) -> bool:
     return weight.shape[1] == 1 and math.prod(weight.shape[2:]) >= FFT_TAPS
 
 
-def _precision(algorithm: str) -> Precision:
-    """Return float32 as the algorithm of a variant computes with it; two of them are ways to take a variance."""
-    return Precision(variance=algorithm) if algorithm in VARIANCES else Precision(algorithm=algorithm)
-
-
 def _expected(op: str, arrays: Arrays, options: Options, algorithm: str) -> Expected:
     reference, wide = getattr(d2lref.ops, op), tuple(each.astype(np.float64) for each in arrays)
     value = _implementations(op, arrays, options)[0][1](*wide, **options)
-    bounds = [reference.bound(value, p, *wide, **options) for p in (_precision(algorithm), Precision("float64"))]
+    bounds = [reference.bound(value, p, *wide, **options) for p in (using(algorithm), PRESETS["float64"])]
     if isinstance(value, tuple):
         return Expected(value, tuple(outward(own + exact) for own, exact in zip(*bounds, strict=True)))
     return Expected(value, outward(sum(bounds)))

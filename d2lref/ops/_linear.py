@@ -1,6 +1,7 @@
 """linear: every row of x times the transposed weight, plus the bias (d2l 3.1, 5.1): a fully connected layer."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -224,6 +225,60 @@ REJECTIONS = (
 
 # 9 Mistakes
 
+Ways = tuple[Callable[..., Array], Callable[..., tuple[Any, ...]]]
+
+
+def _reading(change: Callable[[Array], Array], back: Callable[[Array], Array]) -> Ways:
+    """Return forward and vjp of an implementation that reads x changed; `back` is the adjoint of `change`."""
+
+    def forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        _check(x, weight, bias)
+        return definition(change(x), weight, bias)
+
+    def wrong_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
+        dx, dw, db = vjp(gy, change(x), weight, bias)
+        return back(dx), dw, db
+
+    return forward, wrong_vjp
+
+
+def _without_odd_input(x: Array) -> Array:
+    """Return x with the last of an odd number of inputs (above one) set to zero: a loop over pairs without a tail."""
+    count = x.shape[-1]
+    return np.where(np.arange(count) < max(count // 2 * 2, 1), x, np.zeros_like(x))
+
+
+def _without_odd_row(x: Array) -> Array:
+    """Return x with the last of an odd number of rows (above one) set to zero: a block that no core computes."""
+    count = math.prod(x.shape[:-1])
+    kept = np.arange(count) < max(count // 2 * 2, 1)
+    return np.where(np.reshape(kept, (*x.shape[:-1], 1)), x, np.zeros_like(x))
+
+
+def _first_matrix(x: Array) -> Array:
+    """Return x with all but the first of its matrices set to zero."""
+    if x.ndim < 3:
+        return x
+    kept = np.arange(math.prod(x.shape[:-2])) < 1
+    return np.where(np.reshape(kept, (*x.shape[:-2], 1, 1)), x, np.zeros_like(x))
+
+
+def _misread(x: Array) -> Array:
+    """Return x with the rows of its first two leading axes in the order of the second, then the first."""
+    return np.reshape(np.swapaxes(x, 0, 1), x.shape) if x.ndim > 2 else x
+
+
+def _misread_back(x: Array) -> Array:
+    """Return x with `_misread` undone."""
+    if x.ndim < 3:
+        return x
+    return np.swapaxes(np.reshape(x, (x.shape[1], x.shape[0], *x.shape[2:])), 0, 1)
+
+
+def _rolled(step: int) -> Callable[[Array], Array]:
+    """Return the function that rolls rows."""
+    return lambda x: np.reshape(np.roll(_rows(x), step, axis=0), x.shape)
+
 
 def _relaid(weight: Array) -> Array:
     """Return the weight's numbers, stored as (outputs, inputs), read as (inputs, outputs)."""
@@ -240,22 +295,6 @@ def _layout_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -
     return dx, np.reshape(dw.T, weight.shape), db
 
 
-def _paired(x: Array) -> Array:
-    """Return x with the last of an odd number of entries (above one) set to zero: a loop over pairs without a tail."""
-    count = x.shape[-1]
-    return np.where(np.arange(count) < max(count // 2 * 2, 1), x, np.zeros_like(x))
-
-
-def _tail_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    return definition(_paired(x), weight, bias)
-
-
-def _tail_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
-    dx, dw, db = vjp(gy, x, weight, bias)
-    return _paired(dx), _paired(dw), db
-
-
 def _bias_lost(x: Array, weight: Array, bias: Array | None = None) -> Array:
     _check(x, weight, bias)
     return definition(x, weight, bias if x.shape[-1] < 2 else None)
@@ -265,78 +304,6 @@ def _bias_twice(x: Array, weight: Array, bias: Array | None = None) -> Array:
     _check(x, weight, bias)
     y = definition(x, weight, bias)
     return y if bias is None or x.shape[-1] < 2 else y + bias
-
-
-def _misread(x: Array) -> Array:
-    """Return x with the rows of its first two leading axes in the order of the second, then the first."""
-    return np.reshape(np.swapaxes(x, 0, 1), x.shape) if x.ndim > 2 else x
-
-
-def _misread_back(x: Array) -> Array:
-    """Return x with `_misread` undone."""
-    if x.ndim < 3:
-        return x
-    return np.swapaxes(np.reshape(x, (x.shape[1], x.shape[0], *x.shape[2:])), 0, 1)
-
-
-def _misread_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    return definition(_misread(x), weight, bias)
-
-
-def _misread_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
-    dx, dw, db = vjp(gy, _misread(x), weight, bias)
-    return _misread_back(dx), dw, db
-
-
-def _first_matrix(x: Array) -> Array:
-    """Return x with all but the first of its matrices set to zero."""
-    if x.ndim < 3:
-        return x
-    kept = np.arange(math.prod(x.shape[:-2])) < 1
-    return np.where(np.reshape(kept, (*x.shape[:-2], 1, 1)), x, np.zeros_like(x))
-
-
-def _first_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    return definition(_first_matrix(x), weight, bias)
-
-
-def _first_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
-    dx, dw, db = vjp(gy, _first_matrix(x), weight, bias)
-    return _first_matrix(dx), dw, db
-
-
-def _rolled(x: Array, step: int) -> Array:
-    """Return x with its rows rolled."""
-    return np.reshape(np.roll(_rows(x), step, axis=0), x.shape)
-
-
-def _rolled_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    return definition(_rolled(x, 1), weight, bias)
-
-
-def _rolled_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
-    dx, dw, db = vjp(gy, _rolled(x, 1), weight, bias)
-    return _rolled(dx, -1), dw, db
-
-
-def _all_but_last(x: Array) -> Array:
-    """Return x with the last of an odd number of rows (above one) set to zero: a block that no core computes."""
-    count = math.prod(x.shape[:-1])
-    kept = np.arange(count) < max(count // 2 * 2, 1)
-    return np.where(np.reshape(kept, (*x.shape[:-1], 1)), x, np.zeros_like(x))
-
-
-def _lost_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    return definition(_all_but_last(x), weight, bias)
-
-
-def _lost_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
-    dx, dw, db = vjp(gy, _all_but_last(x), weight, bias)
-    return _all_but_last(dx), dw, db
 
 
 def _first_axis_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
@@ -374,8 +341,7 @@ MISTAKES = (
     Mistake(
         "an odd last input is dropped",
         "https://github.com/tile-ai/tilelang-ascend/issues/1341",
-        _tail_forward,
-        _tail_vjp,
+        *_reading(_without_odd_input, _without_odd_input),
         ("an input alone answers with its column of the weight",),
     ),
     Mistake(
@@ -393,29 +359,25 @@ MISTAKES = (
     Mistake(
         "leading axes are reshaped where they should be transposed",
         "https://github.com/sherjilozair/ctc/issues/1",
-        _misread_forward,
-        _misread_vjp,
+        *_reading(_misread, _misread_back),
         ("leading axes only number the rows",),
     ),
     Mistake(
         "matrices after the first of a stack are never computed",
         "https://github.com/tenstorrent/tt-metal/issues/54798",
-        _first_forward,
-        _first_vjp,
+        *_reading(_first_matrix, _first_matrix),
         ("leading axes only number the rows",),
     ),
     Mistake(
         "rows come back in another order",
         "https://github.com/pranjalssh/fast.cu/issues/4",
-        _rolled_forward,
-        _rolled_vjp,
+        *_reading(_rolled(1), _rolled(-1)),
         ("the last row does not see the others",),
     ),
     Mistake(
         "an odd last row is never computed",
         "https://github.com/NVIDIA/Fuser/issues/3963",
-        _lost_forward,
-        _lost_vjp,
+        *_reading(_without_odd_row, _without_odd_row),
         ("the last row does not see the others",),
     ),
     Mistake(

@@ -132,9 +132,8 @@ def definition(
 
     x (N, C, *size), zero where the index leaves it; weight (K, C / G, *window); bias (K,) or absent; y (N, K, *out),
     all of one dtype. Options: stride s, padding p before and after each axis (or "valid": none, or "same": as much as
-    keeps the size, the larger half after), dilation d, groups G. Raises ValueError (see `shape`). Source: Zhang,
-    Lipton, Li and Smola, Dive into Deep Learning, sections 7.2 to 7.4; groups: Krizhevsky, Sutskever and Hinton 2012,
-    section 3.5; dilation: Yu and Koltun 2016, section 2.
+    keeps the size, the larger half after), dilation d, groups G. Raises ValueError (see `shape`). Groups come from
+    Krizhevsky, Sutskever and Hinton 2012, section 3.5; dilation from Yu and Koltun 2016, section 2.
     """
     shapes = (x.shape, weight.shape, None if bias is None else bias.shape)
     plan = geometry(axes, *shapes, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -256,7 +255,11 @@ def bias_part(gy: Array) -> Array:
 def bound(
     axes: int, y: Array, p: Precision, x: Array, weight: Array, bias: Array | None = None, **options: Any
 ) -> Array:
-    """rounding.multilinear_bound of the sum of products and the bias, or fourier.bound where transforms are claimed."""
+    """K u S and smaller terms at each place of y: S = sum of |w| |x| + |b|, K = how many of its terms are not zero.
+
+    In full: rounding.multilinear_bound; 0 where all partial sums are small integers. Where transforms are claimed:
+    fourier.bound, about log2(points) u ||x|| ||w||, the same for all places of an image.
+    """
     if p.algorithm == "fft":
         plan = geometry(axes, x.shape, weight.shape, **options)
         image, filters = of_image(x, plan), of_filters(weight, plan)

@@ -132,7 +132,7 @@ def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array,
 
     S and K count every window in which the entry reaches the maximum; L is the part of S from windows in which another
     entry does so too. Every way of sharing gy among tied entries, all to one or not, is a subgradient (Rockafellar
-    1970, Convex Analysis, section 23), and two of them differ by at most L. Entries that are flushed tie with zeros. The
+    1970, Convex Analysis, section 23), and two of them differ by at most L. What is flushed ties with zeros. The
     sum: `sum_bound`.
     """
     g = windows_of(axes, x.shape, **options)
