@@ -39,6 +39,9 @@ def status(arguments: list[str] | None = None) -> int:
     """Return the exit code of a command line; whatever goes wrong is one line on standard error."""
     try:
         code = cli.main(arguments, prog_name="d2lref", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.ClickException as error:
         return _say(error.format_message(), USAGE)
     except (ValueError, TypeError) as error:

@@ -236,8 +236,10 @@ PRESETS = {
 
 def using(algorithm: str, storage: str = "float32") -> Precision:
     """Return the arithmetic of an algorithm class in a storage format: a way to take sums, or one to take variances."""
-    name = "variance" if algorithm in _ALLOWED["variance"] else "algorithm"
-    return replace(Precision(storage), **{name: algorithm})
+    claimed = Precision(storage)
+    if algorithm in _ALLOWED["variance"]:
+        return replace(claimed, variance=algorithm)
+    return replace(claimed, algorithm=algorithm)
 
 
 def spelled(p: Precision) -> str:
@@ -597,11 +599,11 @@ class Pair:
     def sum(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> "Pair":
         """Return the sum over axes: the errors, and n u S unless all partial sums are float64 numbers (`sum_bound`)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            size = np.sum(np.abs(self.value), axis=axis, keepdims=keepdims)
-            value = np.sum(self.value, axis=axis, keepdims=keepdims)
+            size = np.abs(self.value).sum(axis=axis, keepdims=keepdims)
+            value = self.value.sum(axis=axis, keepdims=keepdims)
             relative = self.value.size / max(np.size(size), 1) * HOST.u
             exact = size * (1 + relative) <= min(2.0**HOST.p * lattice_unit(self.value), HOST.fmax)
-            error = np.sum(self.error, axis=axis, keepdims=keepdims) + np.where(exact, 0.0, relative * size)
+            error = self.error.sum(axis=axis, keepdims=keepdims) + np.where(exact, 0.0, relative * size)
         return Pair(np.asarray(value), np.where(np.isnan(error), np.inf, error))
 
 

@@ -101,6 +101,8 @@ def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> 
         assert run(*command, "--help") == 0
         assert "Usage: d2lref" in capsys.readouterr().out
     assert run("--version") == 0
+    assert run() == 2
+    assert "Usage: d2lref [OPTIONS] COMMAND" in capsys.readouterr().err
 
 
 BAD = [

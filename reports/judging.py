@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 REFERENCE = "d2lref"  # stands for the definition of every op and all its variants
 STORAGES = ("float32", "float64")
-VARIANCES = ("two-pass", "welford", "naive")  # algorithms that `Precision` calls ways to take a variance
 SEED = 0
 
 
@@ -119,11 +118,11 @@ def judge(data: Json) -> Json:
     """Return what came of a task: its report, and the names of the op's arrays, which the findings need."""
     import d2lref
     from d2lref import catalogue
+    from d2lref.rounding import using
 
     task = Task(**{name: value for name, value in data.items() if name != "key"})
     warnings.simplefilter("ignore")  # a stranger's warnings are not ours to print
-    way: Json = {"variance" if task.algorithm in VARIANCES else "algorithm": task.algorithm}
-    precision = d2lref.Precision(storage=task.storage, **way)
+    precision = using(task.algorithm, task.storage)
     started = time.perf_counter()
     report: Report = d2lref.check(task.subject, task.target, precision=precision, cases=task.cases, seed=SEED)
     operands = [operand.name for operand in catalogue.subject(task.subject).operands]

@@ -300,12 +300,6 @@ def _bias_lost(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return definition(x, weight, bias if x.shape[-1] < 2 else None)
 
 
-def _bias_twice(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    _check(x, weight, bias)
-    y = definition(x, weight, bias)
-    return y if bias is None or x.shape[-1] < 2 else y + bias
-
-
 def _first_axis_vjp(gy: Array, x: Array, weight: Array, bias: Array | None = None) -> tuple[Any, ...]:
     dx, dw, db = vjp(gy, x, weight, bias)
     if db is None or gy.ndim < 3 or not gy.size:
@@ -348,12 +342,6 @@ MISTAKES = (
         "the bias is forgotten when the sum is split",
         "https://github.com/ROCm/tritonBLAS/pull/67",
         _bias_lost,
-        caught_by=("the bias is added once to a row",),
-    ),
-    Mistake(
-        "each part of a split sum adds the bias",
-        "https://github.com/trymirai/uzu/pull/481",
-        _bias_twice,
         caught_by=("the bias is added once to a row",),
     ),
     Mistake(

@@ -188,7 +188,7 @@ def _undefined_at_zero(gy: Array, x: Array) -> tuple[Array]:
 MISTAKES = (
     Mistake(
         "clips at 6 as relu6 does",
-        "https://github.com/gmalivenko/onnx2keras/issues/167",
+        "https://github.com/jakc4103/DFQ/issues/34",
         _six,
         caught_by=("a positive number is kept",),
     ),

@@ -99,19 +99,14 @@ def _moments(run: Running, x: Pair) -> tuple[Pair, Pair]:
     mean = run.mean(x, axes)
     distance = x.value - mean.value
     var = np.mean(distance * distance, axis=axes, keepdims=True)
-    if _class(p) == "welford":
+    if p.variance == "welford":
         mean = _updated_mean(run, x, mean)
     stored = run.stored(mean, p.statistics)
     slip = np.max(x.error, axis=axes, keepdims=True)
-    error = _VARIANCE[_class(p)](run, x, stored, var) + 2 * np.sqrt(var) * slip + slip * slip + 4 * p.tiny
+    error = _VARIANCE[p.variance](run, x, stored, var) + 2 * np.sqrt(var) * slip + slip * slip + 4 * p.tiny
     squares = np.sum(np.square(2 * (np.abs(distance) + stored.error)), axis=axes, keepdims=True)
     error = _unless(error, (1 + _grown(run, count(x.shape) + 3)) * squares, run)
     return stored, run.stored(Pair(var, error), p.statistics)
-
-
-def _class(p: Precision) -> str:
-    """Return the variance class: the one that the algorithm names, else that of the precision."""
-    return p.algorithm if p.algorithm in _VARIANCE else p.variance
 
 
 def _two_pass(run: Running, x: Pair, mean: Pair, var: np.ndarray) -> np.ndarray:

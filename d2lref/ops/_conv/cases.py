@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from d2lref.arrays import per_axis
 from d2lref.ops._conv.definition import geometry
 from d2lref.spec import Draw, Form, Shape
 
@@ -34,11 +35,12 @@ def cases(axes: int, draw: Draw) -> Form:
         padding = _per_axis(draw, axes, 0, 3)
     stride = 1 if padding == "same" else _per_axis(draw, axes, 1, 4)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
-    lows = _least_sizes(axes, window, options)
-    images, channels, filters, groups, *size = draw.sizes(1, 1, 1, 1, *lows)
+    images, channels, filters, groups, *least = draw.sizes(1, 1, 1, 1, *_least_sizes(axes, window, options))
     options["groups"] = groups if draw.choice(False, True) else 1
-    counts = _affordable(axes, (images, channels, filters), tuple(size), window, options)
-    return _form(counts, tuple(size), window, options, bias=draw.choice(False, True), empty=draw.integer(0, 39) == 39)
+    steps = draw.integer(0, 3)  # a stride needs a larger image for as many answers
+    size = tuple(n + steps * (s - 1) for n, s in zip(least, per_axis(stride, axes), strict=True))
+    counts = _affordable(axes, (images, channels, filters), size, window, options)
+    return _form(counts, size, window, options, bias=draw.choice(False, True), empty=draw.integer(0, 39) == 39)
 
 
 def _per_axis(draw: Draw, axes: int, low: int, high: int) -> int | Shape:

@@ -127,18 +127,65 @@ def _groups_in_turn(call: Call, y: Array) -> Array:
     return y.reshape(y.shape[0], groups, y.shape[1] // groups, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
 
 
-def _whole_pairs(count: int, groups: int) -> Array:
-    """Return which of count channels are left when an odd last one of a group is forgotten; a single one never is."""
+def _where(keep: Array, axis: int, array: Array) -> Array:
+    """Return the array with zeros at the places along the axis that are not kept."""
+    return np.where(keep.reshape(-1, *(1,) * (array.ndim - axis - 1)), array, array.dtype.type(0))
+
+
+def _in_pairs(count: int, groups: int = 1) -> Array:
+    """Return which of count things are taken when an odd last one of a group is forgotten; a single one never is."""
     each = count // groups
     return np.tile(np.arange(each) < max(each // 2 * 2, 1), groups)
 
 
 def _channels_in_pairs(call: Call, x: Array) -> Array:
-    return np.where(_whole_pairs(x.shape[1], call.plan.groups).reshape(1, -1, *(1,) * (x.ndim - 2)), x, x.dtype.type(0))
+    return _where(_in_pairs(x.shape[1], call.plan.groups), 1, x)
 
 
 def _filters_in_pairs(call: Call, w: Array) -> Array:
-    return np.where(_whole_pairs(w.shape[0], call.plan.groups).reshape(-1, *(1,) * (w.ndim - 1)), w, w.dtype.type(0))
+    return _where(_in_pairs(w.shape[0], call.plan.groups), 0, w)
+
+
+def _images_in_pairs(_: Call, x: Array) -> Array:
+    return _where(_in_pairs(x.shape[0]), 0, x)
+
+
+def _strided_in_pairs(call: Call, y: Array) -> Array:
+    places = y.reshape(*y.shape[:2], np.prod(y.shape[2:], dtype=int))
+    return y if max(call.plan.stride) == 1 else _where(_in_pairs(places.shape[2]), 2, places).reshape(y.shape)
+
+
+def _first_group(call: Call, w: Array) -> Array:
+    return _where(np.arange(w.shape[0]) < w.shape[0] // call.plan.groups, 0, w)
+
+
+def _answers(call: Call, y: Array, kept: Callable[[Array, int], Array]) -> Array:
+    """Return y without the answers that are not kept: kept(where their windows end in the padded image, the axis)."""
+    for axis, (count, step, span) in enumerate(zip(call.plan.out, call.plan.stride, call.spans, strict=True)):
+        y = _where(kept(np.arange(count) * step + span, axis), axis + 2, y)
+    return y
+
+
+def _not_behind(call: Call, y: Array) -> Array:
+    if isinstance(call.options.get("padding", 0), str):
+        return y
+    inside = [a + n for n, (a, _) in zip(call.x.shape[2:], call.plan.pads, strict=True)]
+    return _answers(call, y, lambda ends, axis: ends <= inside[axis])
+
+
+def _not_at_the_end(call: Call, y: Array) -> Array:
+    return _answers(call, y, lambda ends, axis: (ends < call.padded[axis]) | (call.spans[axis] % 2 == 1))
+
+
+def _without_odd_zero(call: Call, y: Array) -> Array:
+    if call.options.get("padding", 0) != "same":
+        return y
+    return _answers(call, y, lambda ends, axis: (ends < call.padded[axis]) | (call.spans[axis] % 2 == 1))
+
+
+def _as_if_pitch_were_full(call: Call, y: Array) -> Array:
+    pitch = [d - 1 for d in call.plan.dilation]
+    return _answers(call, y, lambda ends, axis: ends + pitch[axis] <= call.padded[axis])
 
 
 def _positive_taps(call: Call, w: Array) -> Array:
@@ -285,6 +332,48 @@ BATCH = "an image does not see its batch"
 BOOK = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, 7.2.5: a kernel is flipped horizontally and vertically"
 
 MISPLACED = (
+    (
+        "an even window leaves the answers at the right border at zero",
+        "https://github.com/ARM-software/ComputeLibrary/issues/78",
+        laws.SHIFT.says,
+        Misplaced(answer=_not_at_the_end),
+    ),
+    (
+        "strided answers are written in pairs, an odd last one is left out",
+        "https://github.com/Tencent/ncnn/issues/1014",
+        laws.STRIDE.says,
+        Misplaced(answer=_strided_in_pairs),
+    ),
+    (
+        "a dilated window needs room behind its last tap",
+        "https://github.com/NVIDIA/cutlass/pull/3526",
+        laws.DILATION.says,
+        Misplaced(answer=_as_if_pitch_were_full),
+    ),
+    (
+        "padding is forgotten behind the image",
+        "https://github.com/mit-han-lab/tinyengine/issues/95",
+        laws.PADDING.says,
+        Misplaced(answer=_not_behind),
+    ),
+    (
+        "same padding forgets its odd zero, and the last answer with it",
+        "https://github.com/keras-team/keras/issues/1092",
+        laws.SAME.says,
+        Misplaced(answer=_without_odd_zero),
+    ),
+    (
+        "only the first group is computed",
+        "https://github.com/pytorch/pytorch/issues/19912",
+        laws.GROUPS.says,
+        Misplaced(filters=_first_group),
+    ),
+    (
+        "images are taken in pairs, an odd last one is left out",
+        "https://github.com/NervanaSystems/neon/issues/361",
+        BATCH,
+        Misplaced(image=_images_in_pairs),
+    ),
     (
         "the filter is flipped",
         "https://github.com/FluxML/NNlib.jl/issues/208",

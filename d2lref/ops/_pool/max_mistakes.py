@@ -11,7 +11,6 @@ from d2lref.ops._pool import shared
 from d2lref.ops._pool.grid import Grid, cuts
 from d2lref.ops._pool.max_laws import LAWS
 from d2lref.ops._pool.max_pool import by_axes, vjp, windows_of
-from d2lref.rounding import round_to
 from d2lref.spec import Array, Mistake
 
 HUB = "https://github.com"
@@ -37,6 +36,12 @@ def _misplaced(place: Callable[[Grid], shared.Places], fill: float = -np.inf) ->
 def _after(change: Callable[[Array], Array]) -> Callable[..., Array]:
     """Return the right answer, changed."""
     return lambda axes, x, **options: change(by_axes(axes, x, **options)).astype(x.dtype)
+
+
+def _four_bits(y: Array) -> Array:
+    """Return y rounded to four significant bits, fewer than any storage format has."""
+    fraction, exponent = np.frexp(y.astype(np.float64))
+    return np.ldexp(np.rint(fraction * 16) / 16, exponent)
 
 
 def _undilated(g: Grid) -> shared.Places:
@@ -134,8 +139,8 @@ def mistakes(axes: int) -> tuple[Mistake, ...]:
     def gradient(says: str, cites: str, wrong: Callable[..., Any], caught_by: str) -> Mistake:
         return Mistake(says, f"{HUB}/{cites}", None, partial(wrong, axes), (caught_by,))
 
-    smallest = _after(lambda y: np.maximum(y, np.finfo(y.dtype).tiny))
-    narrow = _after(lambda y: round_to(y, "bfloat16"))
+    smallest = _after(lambda y: np.maximum(y, np.nextafter(np.zeros_like(y), np.ones_like(y))))
+    narrow = _after(_four_bits)
     pairs = shared.paired_channels(by_axes)
     both_sides, cut = _misplaced(shared.overhang_on_both_sides), _misplaced(shared.stride_cut_to_the_window)
     overwritten = _walked(lambda gx, part, sent: np.where(_first(part), sent, gx))

@@ -84,8 +84,7 @@ def by_shifts(axes: int, x: Array, **options: Any) -> Array:
 def by_axes(axes: int, x: Array, **options: Any) -> Array:
     """Take the maximum along one axis after the other: the maximum over a box is one of maxima over its lines.
 
-    Serra 1982, Image Analysis and Mathematical Morphology, chapter 2: dilation by a box is dilation by its sides in
-    turn.
+    Serra 1982, Image Analysis and Mathematical Morphology: dilation by a box is dilation by its sides, in turn.
     """
     largest = partial(namespace(x).max, axis=-1)
     return one_axis_at_a_time(windows_of(axes, x.shape, **options), x, -math.inf, largest)
