@@ -218,10 +218,17 @@ def _untimed(records: Records) -> list[Json]:
     """Return the benchmarks that have no outcome, were skipped, or failed."""
     planned = [name for line in records.tests if line["record"] == "plan" for name in line["tests"]]
     outcomes = {line["id"]: line for line in records.tests if line["record"] == "test"}
-    lost = {"outcome": "not run", "reason": "the run was interrupted"}
+    lost = {"outcome": "not run", "reason": _why_not(records.run)}
     found = [{"test": name, **outcomes.get(name, lost)} for name in dict.fromkeys(planned)]
     kept = ("test", "outcome", "reason")
     return [{name: each[name] for name in kept} for each in found if each["outcome"] != "passed"]
+
+
+def _why_not(run: Json) -> str:
+    """Return why a benchmark that was planned has no outcome."""
+    if run["stopped"]:
+        return "out of time"
+    return "the benchmarks did not run to their end" if run["failed"] else "the run was interrupted"
 
 
 def _machine(records: Records) -> Json:

@@ -23,7 +23,7 @@ REGIMES = (
 
 
 def cases(axes: int, draw: Draw) -> Form:
-    """Return a convolution of at most 2^17 products, usually far below.
+    """Return a convolution of about 2^17 products at most, usually far fewer.
 
     Shrinks towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its
     default.
@@ -62,9 +62,15 @@ def _affordable(axes: int, counts: Shape, size: Shape, window: Shape, options: d
     """Return images, channels and filters per group, the least of them set to 1 while there are too many products."""
     left, groups = list(counts), options["groups"]
     out = geometry(axes, (1, groups, *size), (groups, 1, *window), **options).out
-    while math.prod((*left, groups, *out, *window)) > MOST_PRODUCTS and max(left) > 1:
+    while _work(left, groups * math.prod(size), groups * math.prod((*out, *window))) > MOST_PRODUCTS and max(left) > 1:
         left[left.index(min(c for c in left if c > 1))] = 1
     return tuple(left)
+
+
+def _work(counts: list[int], pixels: int, products: int) -> int:
+    """Return the pixels to read or the products to sum, whichever are more, for so many of one channel and filter."""
+    images, channels, filters = counts
+    return images * channels * max(pixels, filters * products)
 
 
 def _form(

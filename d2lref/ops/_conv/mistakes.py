@@ -151,8 +151,7 @@ def _images_in_pairs(_: Call, x: Array) -> Array:
 
 
 def _strided_in_pairs(call: Call, y: Array) -> Array:
-    places = y.reshape(*y.shape[:2], np.prod(y.shape[2:], dtype=int))
-    return y if max(call.plan.stride) == 1 else _where(_in_pairs(places.shape[2]), 2, places).reshape(y.shape)
+    return y if max(call.plan.stride) == 1 else _where(_in_pairs(y.shape[-1]), y.ndim - 1, y)
 
 
 def _first_group(call: Call, w: Array) -> Array:

@@ -68,31 +68,29 @@ def _border(f: Any, case: Case) -> Claim:
     """f(x, padding=p) = f(x with p entries of its lowest value around it, padding=0)."""
     x, options = case.arrays[0][:1], {**case.options, "ceil_mode": False}
     widths = [(p, p) for p in shared.grid_of(case).padding]
-    bordered = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=_lowest(x))
+    bordered = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=x.min())
     return claim(f(x, **options), f(bordered, **{**options, "padding": 0}))
-
-
-def _lowest(x: Array) -> float:
-    """Return a value that exceeds no entry."""
-    known = x[~np.isnan(x)]
-    return float(known.min()) if known.size else -np.inf
 
 
 def _padded(case: Case) -> bool:
     g = shared.grid_of(case, ceil_mode=False)
-    return g is not None and max(g.padding) > 0 and case.arrays[0].size > 0
+    return g is not None and max(g.padding) > 0 and _has_lowest(case)
+
+
+def _has_lowest(case: Case) -> bool:
+    return case.arrays[0].size > 0 and not np.isnan(case.arrays[0]).any()
 
 
 def _appended(f: Any, case: Case) -> Claim:
     """f(x, ceil_mode=True) = f(x continued by its lowest value as far as the last window reaches, ceil_mode=False)."""
     x = case.arrays[0][:1]
     widths = [(0, max(over, 0)) for over in shared.grid_of(case).overhang]
-    longer = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=_lowest(x))
+    longer = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=x.min())
     return claim(f(x, **case.options), f(longer, **{**case.options, "ceil_mode": False}))
 
 
 def _overhangs(case: Case) -> bool:
-    return max(shared.grid_of(case).overhang) > 0 and case.arrays[0].size > 0
+    return max(shared.grid_of(case).overhang) > 0 and _has_lowest(case)
 
 
 # 4 Laws: the gradient
