@@ -39,13 +39,8 @@ def status(arguments: list[str] | None = None) -> int:
     """Return the exit code of a command line; whatever goes wrong is one line on standard error."""
     try:
         code = cli.main(arguments, prog_name="d2lref", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return USAGE
     except click.ClickException as error:
-        return _say(error.format_message(), USAGE)
-    except (ValueError, TypeError) as error:
-        return _say(str(error), USAGE) if _ours(error) else _failed(error)
+        return _misused(error)
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -54,6 +49,14 @@ def status(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the documented code for a failure of the judge itself
         return _failed(error)
     return int(code or 0)
+
+
+def _misused(error: click.ClickException) -> int:
+    """Return the code of wrong usage after one line about it, or the help when nothing was asked."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    return _say(error.format_message(), USAGE)
 
 
 def _say(message: str, code: int) -> int:
@@ -65,11 +68,6 @@ class BadInput(click.ClickException):
     """An argument that means nothing here; exit code 2."""
 
     exit_code = USAGE
-
-
-def _ours(error: BaseException) -> bool:
-    """Return whether the error was raised on purpose about the arguments: none of it escapes a run."""
-    return isinstance(error, catalogue.NotFound)
 
 
 def _failed(error: BaseException) -> int:

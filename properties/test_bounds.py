@@ -33,6 +33,7 @@ from d2lref.rounding import (
     spelled,
     store_bound,
     sum_bound,
+    using,
 )
 from properties.exact import (
     DECLARED,
@@ -168,6 +169,13 @@ def test_a_precision_is_what_its_spelling_says(p: Precision) -> None:
 def test_only_what_is_not_at_its_default_is_spelled() -> None:
     assert spelled(Precision()) == "Precision()"
     assert spelled(Precision("float16", ulp=Ulp(1.0))) == "Precision(storage='float16', ulp=Ulp(rsqrt=1.0))"
+
+
+def test_an_algorithm_class_is_one_of_sums_or_of_variances() -> None:
+    assert using("fft", "float64") == Precision("float64", algorithm="fft")
+    assert using("welford") == Precision(variance="welford")
+    with pytest.raises(ValueError, match=r"^Precision: algorithm='winograd', expected one of "):
+        using("winograd")
 
 
 # 3 Sums of products: never violated
@@ -502,6 +510,14 @@ def test_what_is_not_finite_has_no_bound() -> None:
     bound = multilinear_bound(affine, (x, w), (None,), y=np.ones((2, 1)), p=Precision())
     np.testing.assert_array_equal(bound, [[np.inf], [bound[1, 0]]])
     assert bound[1, 0] < 2.0**-22
+
+
+def test_arrays_without_entries_have_bounds_without_entries() -> None:
+    empty, full = np.zeros((0, 3)), np.ones((3, 2))
+    for p in DECLARED:
+        assert multilinear_bound(affine, (empty, full), (np.ones(2),), y=np.zeros((0, 2)), p=p).shape == (0, 2)
+        nothing = multilinear_bound(affine, (full.T[:, :0], full[:0]), (None,), y=np.zeros((2, 2)), p=p)
+        np.testing.assert_array_equal(nothing, np.zeros((2, 2)))
 
 
 def truncated32(v: np.ndarray) -> np.ndarray:

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
+import numpy as np
 import pytest
 
 from d2lref.oracle import Caller, Implementation, all_laws, common_mistakes, hold
 from d2lref.oracle.sources import Drawn
 from d2lref.rounding import PRESETS
-from d2lref.spec import Law, Mistake, Op
+from d2lref.spec import Array, Law, Mistake, Op
 from properties.worlds import OPS, some_cases
 
 MANY = 250  # drawn cases in which a law finds its mistake: it stops at the first
@@ -69,14 +71,35 @@ def test_every_mistake_is_caught_when_it_is_in_the_definition(op: Op) -> None:
         assert any(caught(laws[says], f, drawn_of(op)) for says in order), mistake.says
 
 
+def forgiving(op: Op) -> Op:
+    """Return the op with every bound as large as the largest of its array, and one rounding of the answer more.
+
+    A mistake adds other sums than the right ones and rounds them otherwise: where the bound is 0, a last bit of its own
+    would count as caught by laws that see nothing of what is wrong about it.
+    """
+
+    def grown(bound: Array, y: Array) -> Array:
+        return None if bound is None else np.max(bound, initial=0.0) + F32.u * np.abs(np.nan_to_num(y))
+
+    def bound(y: Any, *rest: Any, **options: Any) -> Any:
+        found = op.bound(y, *rest, **options)
+        return tuple(map(grown, found, y)) if isinstance(found, tuple) else grown(found, y)
+
+    def vjp_bound(grads: Any, *rest: Any, **options: Any) -> Any:
+        return tuple(map(grown, op.vjp_bound(grads, *rest, **options), grads))
+
+    return replace(op, bound=bound, vjp_bound=vjp_bound)
+
+
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_every_law_catches_a_mistake_that_no_other_does(op: Op) -> None:
-    laws, few = blind_laws(op), drawn_of(op)[:FEW]
+    laws, few, lenient = blind_laws(op), drawn_of(op)[:FEW], forgiving(op)
     alone: set[str] = set()
     for mistake in mistakes(op):
         if len(mistake.caught_by) == 1 and mistake.caught_by[0] not in alone:
             others = [law for says, law in laws.items() if says not in mistake.caught_by]
-            if not any(caught(law, made(op, mistake), few) for law in others):
+            f = replace(made(op, mistake), op=lenient)
+            if caught(laws[mistake.caught_by[0]], f, drawn_of(op)) and not any(caught(o, f, few) for o in others):
                 alone.update(mistake.caught_by)
     assert set(laws) - alone == set(), "catch nothing alone"
 

@@ -159,7 +159,7 @@ def timed(
         "arm": arm,
         "baseline": "torch",
         "group": "control" if "control" in test else "conv2d",
-        "case": "5ms" if "control" in test else "1x64x56x56-64k3p1",
+        "case": "photographs-sobel" if "photo" in test else "5ms" if "control" in test else "1x64x56x56-64k3p1",
         "device": "cpu",
         "networks": {"resnet50": 3},
         "work": {"flop": 15360000, "bytes": 364992},
@@ -303,6 +303,10 @@ def test_the_tables_hold_the_numbers_of_the_results(whole: Json, text: str) -> N
 def test_every_planned_pair_and_benchmark_is_on_the_page(whole: Json, text: str) -> None:
     statuses = {(row["subject"], row["target"], row["storage"]): row["status"] for row in whole["conformance"]}
     assert list(statuses.values()) == ["ok", "ok", "crash", "broken", "undecided", "not run", "absent"]
+    assert {row["area"]: row["name"] for row in whole["benchmarks"]} == {
+        "conv2d": "1x64x56x56-64k3p1",
+        "conv2d on photographs": "sobel",
+    }
     assert {each["outcome"] for each in whole["untimed"]} == {"failed", "skipped", "not run"}
     for words in (
         "the process ended with code -11",

@@ -39,6 +39,7 @@ EXIT_CODES = (
 @click.option("--out", type=FOLDER, default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
 @click.option(
     "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
     default=5.0,
     show_default=True,
     help="When timing stops (it gets one minute at least); --resume does what is left.",

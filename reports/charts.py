@@ -40,9 +40,8 @@ def _by_ratio(row: Json) -> tuple[float, str]:
 
 
 def layer(row: Json) -> str:
-    """Return what was timed, in words: its name where it has one, its shape, its clock where that is no host's."""
-    words = (row["name"], row["case"], "" if row["clock"] == "host" else row["clock"])
-    return ", ".join(word for word in words if word)
+    """Return the name of what was timed, and its clock where that is not the host's."""
+    return row["name"] if row["clock"] == "host" else f"{row['name']}, {row['clock']}"
 
 
 def span(rows: Iterable[Json]) -> tuple[float, float]:

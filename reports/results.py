@@ -16,7 +16,7 @@ A conformance row: "id", "machine", "subject", "target", "storage", "algorithm",
 "findings" (ids), "worst" (largest ratio of error to bound among the claims that held), "worst_law", "seconds", "laws".
 
 A benchmark row is one of `benchmarks.records` without what only a statistician needs, and with "machine", "area",
-"name" (of the layer) and "verdict": slower, faster, same or unsure (see `verdict.speed`).
+"name" (of the layer, or of the filter) and "verdict": slower, faster, same or unsure (see `verdict.speed`).
 
 Times are seconds. Ratios have four significant digits, everything else measured has three.
 """
@@ -207,11 +207,10 @@ def _benchmark(row: Json, limit: float) -> Json:
 
 def _place(row: Json) -> tuple[str, str]:
     """Return the area and the name of what was timed: a layer by its shape, a photograph by what is done to it."""
-    if "test_photographs" in row["test"]:
-        what = row["test"].partition("::")[2].removeprefix("test_").replace("_", " ")
-        inside = re.search(r"\[\w+-(.+)\]", what)
-        return f"{row['group']} on photographs", inside.group(1) if inside else what.partition("[")[0]
-    return row["group"], ""
+    head, dash, what = row["case"].partition("-")
+    if dash and head == "photographs":
+        return f"{row['group']} on photographs", what
+    return row["group"], row["case"]
 
 
 def _untimed(records: Records) -> list[Json]:

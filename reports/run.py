@@ -216,9 +216,12 @@ STOPS = (signal.SIGINT, signal.SIGTERM)  # tox and job schedulers send the secon
 
 @contextmanager
 def interruptible_once() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM, and ignore what follows: tox sends several."""
+    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM; ignore the next ones, which tox sends, until the end."""
+    interrupted = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
         finish_undisturbed()
         raise KeyboardInterrupt
 
@@ -226,7 +229,7 @@ def interruptible_once() -> Iterator[None]:
     try:
         yield
     finally:
-        for each, handler in before.items():
+        for each, handler in before.items() if not interrupted else ():
             signal.signal(each, handler)
 
 

@@ -150,64 +150,86 @@ def _axes_reversed(axes: int, x: Array, **options: Any) -> Array:
     return by_axes(axes, x, **{**options, "kernel_size": k[::-1], "stride": options.get("stride") or k})
 
 
-# 4 The table
+# 4 The tables
 
 
 def mistakes(axes: int) -> tuple[Mistake, ...]:
     """Return the mistakes of the pooling over so many axes."""
-
-    def both(says: str, cites: str, alter: Altered, caught_by: str) -> Mistake:
-        forward, backward = _wrong(alter)
-        return Mistake(says, f"{HUB}/{cites}", partial(forward, axes), partial(backward, axes), (caught_by,))
-
-    def gradient(says: str, cites: str, alter: Altered) -> Mistake:
-        return Mistake(says, f"{HUB}/{cites}", None, partial(_wrong(alter)[1], axes), (ADJOINT,))
-
-    def shaped(says: str, cites: str, wrong: Callable[..., Array]) -> Mistake:
-        return Mistake(says, f"{HUB}/{cites}", partial(wrong, axes), None, (SHAPE,))
-
-    always = _reoptioned(lambda options: {"count_include_pad": True})
-    never = _reoptioned(lambda options: {"count_include_pad": False})
-    clipped, both_sides = _moved(_ends_after_clipping), _moved(shared.overhang_on_both_sides)
-    cut = _moved(shared.stride_cut_to_the_window)
-    counted = _reoptioned(lambda options: {} if options.get("count_include_pad", True) else {"divisor_override": None})
-    ignored = _reoptioned(lambda options: {"divisor_override": None})
+    maps = (_map(axes, *line) for line in (*MAPS, *(MAPS_WITH_OVERRIDE if axes > 1 else ())))
+    shapes = (_shape(axes, *line) for line in (*SHAPES, *(SHAPES_OF_SEVERAL_AXES if axes > 1 else ())))
+    gradients = (_gradient(axes, *line) for line in (*GRADIENTS, *(GRADIENTS_WITH_OVERRIDE if axes > 1 else ())))
     pairs = partial(shared.paired_channels(by_axes), axes), partial(_paired_vjp, axes)
-    every = (
-        both("a mean is that of its halves' means", "chainer/chainer/issues/1739", _mean_of_means, PIXEL),
-        both("padding always counts", "pytorch/glow/issues/4565", always, CONSTANT),
-        both("padding never counts", "sonos/tract/pull/2654", never, PADDING),
-        both(
-            "a window is clipped in front before its end is found",
-            "PaddlePaddle/Paddle-Lite/pull/5151",
-            clipped,
-            PADDING,
-        ),
-        both("what overhangs counts", "microsoft/onnxruntime/issues/16203", _whole_window_counted, OVERHANG),
-        both(
-            "what ceil_mode adds is put on both sides",
-            "many-facedgod/Numpy-Atrous-Transposed-CNN/issues/1",
-            both_sides,
-            CEIL,
-        ),
-        both("a stride beyond the window is taken for the window's", "torch/cunn/pull/200", cut, STRIDE),
-        Mistake(
-            "channels are taken two at a time", f"{HUB}/tenstorrent/tt-metal/issues/27738", *pairs, caught_by=(CHANNEL,)
-        ),
-        shaped("a window may begin in the padding behind", "pytorch/pytorch/issues/71549", _without_drop),
-        shaped("the stride is 1 when none is given", "pytorch/pytorch/pull/744", _stride_one),
-        gradient("what overhangs counts in the gradient", "pytorch/pytorch/issues/198119", _whole_window_counted),
-    )
-    if axes == 1:
-        return every
-    return (
-        *every,
-        shaped("the axes of the window are reversed", "Samsung/ONE/issues/15677", _axes_reversed),
-        both(
-            "divisor_override is ignored where padding does not count",
-            "pytorch/executorch/pull/18616",
-            counted,
-            OVERRIDE.says,
-        ),
-        gradient("the gradient ignores divisor_override", "pytorch/xla/pull/831", ignored),
-    )
+    two = f"{HUB}/tenstorrent/tt-metal/issues/27738"
+    return (*maps, *shapes, *gradients, Mistake("channels are taken two at a time", two, *pairs, (CHANNEL,)))
+
+
+def _map(axes: int, says: str, cites: str, alter: Altered, caught_by: str) -> Mistake:
+    forward, backward = _wrong(alter)
+    return Mistake(says, f"{HUB}/{cites}", partial(forward, axes), partial(backward, axes), (caught_by,))
+
+
+def _shape(axes: int, says: str, cites: str, wrong: Callable[..., Array]) -> Mistake:
+    return Mistake(says, f"{HUB}/{cites}", partial(wrong, axes), None, (SHAPE,))
+
+
+def _gradient(axes: int, says: str, cites: str, alter: Altered) -> Mistake:
+    return Mistake(says, f"{HUB}/{cites}", None, partial(_wrong(alter)[1], axes), (ADJOINT,))
+
+
+MAPS: tuple[tuple[str, str, Altered, str], ...] = (
+    ("a mean is that of its halves' means", "chainer/chainer/issues/1739", _mean_of_means, PIXEL),
+    (
+        "padding always counts",
+        "pytorch/glow/issues/4565",
+        _reoptioned(lambda options: {"count_include_pad": True}),
+        CONSTANT,
+    ),
+    (
+        "padding never counts",
+        "sonos/tract/pull/2654",
+        _reoptioned(lambda options: {"count_include_pad": False}),
+        PADDING,
+    ),
+    (
+        "a window is clipped in front before its end is found",
+        "PaddlePaddle/Paddle-Lite/pull/5151",
+        _moved(_ends_after_clipping),
+        PADDING,
+    ),
+    ("what overhangs counts", "microsoft/onnxruntime/issues/16203", _whole_window_counted, OVERHANG),
+    (
+        "what ceil_mode adds is put on both sides",
+        "many-facedgod/Numpy-Atrous-Transposed-CNN/issues/1",
+        _moved(shared.overhang_on_both_sides),
+        CEIL,
+    ),
+    (
+        "a stride beyond the window is taken for the window's",
+        "torch/cunn/pull/200",
+        _moved(shared.stride_cut_to_the_window),
+        STRIDE,
+    ),
+)
+MAPS_WITH_OVERRIDE: tuple[tuple[str, str, Altered, str], ...] = (
+    (
+        "divisor_override is ignored where padding does not count",
+        "pytorch/executorch/pull/18616",
+        _reoptioned(lambda options: {} if options.get("count_include_pad", True) else {"divisor_override": None}),
+        OVERRIDE.says,
+    ),
+)
+SHAPES = (
+    ("a window may begin in the padding behind", "pytorch/pytorch/issues/71549", _without_drop),
+    ("the stride is 1 when none is given", "pytorch/pytorch/pull/744", _stride_one),
+)
+SHAPES_OF_SEVERAL_AXES = (("the axes of the window are reversed", "Samsung/ONE/issues/15677", _axes_reversed),)
+GRADIENTS: tuple[tuple[str, str, Altered], ...] = (
+    ("what overhangs counts in the gradient", "pytorch/pytorch/issues/198119", _whole_window_counted),
+)
+GRADIENTS_WITH_OVERRIDE: tuple[tuple[str, str, Altered], ...] = (
+    (
+        "the gradient ignores divisor_override",
+        "pytorch/xla/pull/831",
+        _reoptioned(lambda options: {"divisor_override": None}),
+    ),
+)

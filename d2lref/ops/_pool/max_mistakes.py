@@ -127,69 +127,87 @@ def _as_if_padded(axes: int, gy: Array, x: Array, **options: Any) -> tuple[Array
     return (gx,)
 
 
-# 3 The table
+# 3 The tables
 
 
 def mistakes(axes: int) -> tuple[Mistake, ...]:
     """Return the mistakes of the pooling over so many axes."""
+    answers = (_answer(axes, *line) for line in (*ANSWERS, *(ANSWERS_OF_SEVERAL_AXES if axes > 1 else ())))
+    gradients = (_gradient(axes, *line) for line in (*GRADIENTS, *(GRADIENTS_OF_SEVERAL_AXES if axes > 1 else ())))
+    return (*answers, *gradients)
 
-    def forward(says: str, cites: str, wrong: Callable[..., Array], caught_by: str) -> Mistake:
-        return Mistake(says, f"{HUB}/{cites}", partial(wrong, axes), None, (caught_by,))
 
-    def gradient(says: str, cites: str, wrong: Callable[..., Any], caught_by: str) -> Mistake:
-        return Mistake(says, f"{HUB}/{cites}", None, partial(wrong, axes), (caught_by,))
+def _answer(axes: int, says: str, cites: str, wrong: Callable[..., Any], caught_by: str) -> Mistake:
+    return Mistake(says, f"{HUB}/{cites}", partial(wrong, axes), None, (caught_by,))
 
-    smallest = _after(lambda y: np.maximum(y, np.nextafter(np.zeros_like(y), np.ones_like(y))))
-    narrow = _after(_four_bits)
-    pairs = shared.paired_channels(by_axes)
-    both_sides, cut = _misplaced(shared.overhang_on_both_sides), _misplaced(shared.stride_cut_to_the_window)
-    overwritten = _walked(lambda gx, part, sent: np.where(_first(part), sent, gx))
-    one_dilation = _walked(
-        lambda gx, part, sent: gx + np.where(_first(part), sent, 0),
-        lambda g: replace(g, dilation=g.dilation[:1] * axes),
-    )
-    every = (
-        forward("padding is zero", "uxlfoundation/oneDNN/issues/1094", _misplaced(shared.placed, 0.0), PADDING),
-        forward(
-            "the search starts from the smallest positive number", "uxlfoundation/oneDNN/pull/1677", smallest, PEAK
+
+def _gradient(axes: int, says: str, cites: str, wrong: Callable[..., Any], caught_by: str) -> Mistake:
+    return Mistake(says, f"{HUB}/{cites}", None, partial(wrong, axes), (caught_by,))
+
+
+ANSWERS = (
+    ("padding is zero", "uxlfoundation/oneDNN/issues/1094", _misplaced(shared.placed, 0.0), PADDING),
+    (
+        "the search starts from the smallest positive number",
+        "uxlfoundation/oneDNN/pull/1677",
+        _after(lambda y: np.maximum(y, np.nextafter(np.zeros_like(y), np.ones_like(y)))),
+        PEAK,
+    ),
+    ("dilation only sizes the answer", "xboot/libonnx/issues/24", _misplaced(_undilated), PEAK),
+    ("all padding stands behind the image", "onnx/onnx/issues/388", _misplaced(_all_padding_behind), PADDING),
+    (
+        "a dilated window is clipped first and stepped then",
+        "microsoft/onnxruntime/issues/29637",
+        _misplaced(_clipped_first),
+        PADDING,
+    ),
+    (
+        "what ceil_mode adds is put on both sides",
+        "many-facedgod/Numpy-Atrous-Transposed-CNN/issues/1",
+        _misplaced(shared.overhang_on_both_sides),
+        CEIL,
+    ),
+    ("a window may begin in the padding behind", "tracel-ai/burn/issues/5791", _without_drop, SHAPE),
+    ("the stride is 1 when none is given", "distdl/distdl/issues/203", _stride_one, SHAPE),
+    (
+        "a stride beyond the window is taken for the window's",
+        "lisa-lab/pylearn2/issues/1382",
+        _misplaced(shared.stride_cut_to_the_window),
+        STRIDE,
+    ),
+    ("NaN loses every comparison", "pytorch/pytorch/issues/7645", _nan_ignored, NAN),
+    (
+        "channels are taken two at a time",
+        "tenstorrent/tt-metal/issues/15731",
+        shared.paired_channels(by_axes),
+        CHANNEL,
+    ),
+    ("maxima pass through a narrower format", "chainer/chainer/pull/7922", _after(_four_bits), THRESHOLD),
+)
+ANSWERS_OF_SEVERAL_AXES = (("the axes of the window are reversed", "dmlc/minerva/issues/43", _axes_reversed, PEAK),)
+GRADIENTS = (
+    ("every tied entry gets the whole gradient", "Theano/Theano/issues/5248", _walked(_to_every_tie), ARRIVES),
+    (
+        "the last window overwrites what others sent",
+        "FluxML/NNlib.jl/issues/205",
+        _walked(lambda gx, part, sent: np.where(_first(part), sent, gx)),
+        ARRIVES,
+    ),
+    (
+        "the gradient's place is taken for one in the padded image",
+        "tensorflow/tensorflow/issues/10216",
+        _as_if_padded,
+        COLLECTS,
+    ),
+)
+GRADIENTS_OF_SEVERAL_AXES = (
+    (
+        "the first axis's dilation serves all",
+        "tracel-ai/burn/pull/4466",
+        _walked(
+            lambda gx, part, sent: gx + np.where(_first(part), sent, 0),
+            lambda g: replace(g, dilation=g.dilation[:1] * len(g.dilation)),
         ),
-        forward("dilation only sizes the answer", "xboot/libonnx/issues/24", _misplaced(_undilated), PEAK),
-        forward(
-            "all padding stands behind the image", "onnx/onnx/issues/388", _misplaced(_all_padding_behind), PADDING
-        ),
-        forward(
-            "a dilated window is clipped first and stepped then",
-            "microsoft/onnxruntime/issues/29637",
-            _misplaced(_clipped_first),
-            PADDING,
-        ),
-        forward(
-            "what ceil_mode adds is put on both sides",
-            "many-facedgod/Numpy-Atrous-Transposed-CNN/issues/1",
-            both_sides,
-            CEIL,
-        ),
-        forward("a window may begin in the padding behind", "tracel-ai/burn/issues/5791", _without_drop, SHAPE),
-        forward("the stride is 1 when none is given", "distdl/distdl/issues/203", _stride_one, SHAPE),
-        forward("a stride beyond the window is taken for the window's", "lisa-lab/pylearn2/issues/1382", cut, STRIDE),
-        forward("NaN loses every comparison", "pytorch/pytorch/issues/7645", _nan_ignored, NAN),
-        forward("channels are taken two at a time", "tenstorrent/tt-metal/issues/15731", pairs, CHANNEL),
-        forward("maxima pass through a narrower format", "chainer/chainer/pull/7922", narrow, THRESHOLD),
-        gradient(
-            "every tied entry gets the whole gradient", "Theano/Theano/issues/5248", _walked(_to_every_tie), ARRIVES
-        ),
-        gradient("the last window overwrites what others sent", "FluxML/NNlib.jl/issues/205", overwritten, ARRIVES),
-        gradient(
-            "the gradient's place is taken for one in the padded image",
-            "tensorflow/tensorflow/issues/10216",
-            _as_if_padded,
-            COLLECTS,
-        ),
-    )
-    if axes == 1:
-        return every
-    return (
-        *every,
-        forward("the axes of the window are reversed", "dmlc/minerva/issues/43", _axes_reversed, PEAK),
-        gradient("the first axis's dilation serves all", "tracel-ai/burn/pull/4466", one_dilation, COLLECTS),
-    )
+        COLLECTS,
+    ),
+)
