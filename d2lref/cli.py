@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -364,9 +365,9 @@ def explain(subject: str) -> None:
     """Print one chapter: formula, options, variants, error bound, laws, and the mistakes it knows."""
     op = _refused(lambda: catalogue.subject(subject))
     click.echo(f"{op.name}({signature(op)})\n")
-    click.echo(f"{inspect.getdoc(op.definition)}\n\nSource: {op.source}\n")
+    click.echo(f"{_doc(op.definition)}\n\nSource: {op.source}\n")
     _section("Variants", [f"{name} ({v.algorithm}): {_first(v.run)}" for name, v in op.variants.items()])
-    _section("How wrong a correct implementation may be", [inspect.getdoc(op.bound) or ""])
+    _section("How wrong a correct implementation may be", [_doc(op.bound)])
     _section("Laws", [law.says for law in all_laws(op)])
     _section("Refused", [f"{r.says}{'' if r.mandatory else ' (advisory)'}: {r.message}" for r in op.rejections])
     _section("Mistakes it knows", [f"{m.says} ({m.cites})" for m in op.mistakes])
@@ -379,8 +380,15 @@ def signature(op: Op) -> str:
     return ", ".join([*arrays, *(["*"] if options else []), *options])
 
 
+def _doc(function: Callable[..., Any]) -> str:
+    """Return the docstring of a function, also of one whose first arguments are bound."""
+    while isinstance(function, partial) and function.__doc__ == partial.__doc__:
+        function = function.func
+    return inspect.getdoc(function) or ""
+
+
 def _first(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
+    return _doc(function).partition("\n")[0]
 
 
 def _section(title: str, lines: list[str]) -> None:

@@ -94,6 +94,7 @@ def test_list_and_explain_tell_everything(capsys: pytest.CaptureFixture[str]) ->
         assert all(law.says in text for law in op.laws)
         assert all(m.says in text for m in op.mistakes)
         assert op.source in text
+        assert "partial(" not in text
 
 
 def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:

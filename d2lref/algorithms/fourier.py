@@ -62,8 +62,8 @@ def bound(x: Array, w: Array, b: Array | None, length: int, y: Array, p: Precisi
     both = np.sum(size_x, axis=2)[:, :, None] + np.sum(size_w, axis=2)[None]
     channels, everywhere = x.shape[2], (..., *(None,) * len(space))
     inside = replace(p, storage=p.accumulator.name, accumulate=p.accumulator.name)
-    error = fft_bound(energy[everywhere], full[everywhere], channels, length, y, inside)
-    error = error + (p.operand_error * energy + _underflow(both, length, channels, p))[everywhere]
+    error = fft_bound(energy[everywhere], full[everywhere], channels, length, y, inside, norms=both[everywhere])
+    error = error + (p.operand_error * energy)[everywhere]
     if b is not None:
         error = error + (p.u + HOST.u) * (np.abs(y) + error) + p.tiny
     return store_bound(error, y, p)
@@ -74,15 +74,3 @@ def _norm(a: Array, axes: Shape) -> np.ndarray:
     largest = np.max(np.abs(a), axis=axes, keepdims=True, initial=0.0)
     scaled = a / np.where(largest > 0, largest, 1.0)
     return np.asarray(np.sqrt(np.sum(np.square(scaled), axis=axes)) * np.max(largest, axis=axes, initial=0.0))
-
-
-def _underflow(norms: np.ndarray, length: int, channels: int, p: Precision) -> np.ndarray:
-    """18 sqrt(n) tiny sum over c of (||x||_2 + ||w||_2) + (5 C + 20) tiny: what underflow adds to an answer.
-
-    A butterfly underflows by at most 5 tiny per point, so 5 sqrt(n) tiny in the 2-norm of a level; every level that
-    follows multiplies that by sqrt 2, and the sum over the levels of 2^(level / 2) is below (2 + sqrt 2) sqrt n: 18 n
-    tiny. The product with the other transform, brought back, is sqrt(n) times smaller (Cauchy-Schwarz, Parseval). An
-    input flushed to zero is less than one level. The C products and the transform back underflow by 5 tiny each and 18
-    tiny, in the answer's own units.
-    """
-    return (18 * math.sqrt(length) * norms + 5 * channels + 20) * p.tiny
