@@ -57,9 +57,10 @@ def check(
 
     from d2lref import catalogue, oracle, rounding
 
-    if on_fail not in {"collect", "stop"}:
-        message = f"on_fail: {on_fail!r}, expected 'collect' or 'stop'"
-        raise ValueError(message)
+    _expect("on_fail", on_fail, fits=on_fail in ("collect", "stop"), wanted="'collect' or 'stop'")
+    _expect("seed", seed, fits=isinstance(seed, int) and seed >= 0, wanted="an integer >= 0")
+    _expect("supports", supports, fits=supports is None or isinstance(supports, Mapping), wanted="a mapping")
+    _expect("progress", progress, fits=progress is None or callable(progress), wanted="a callable")
     op, claimed = catalogue.subject(subject), rounding.precision(precision)
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
@@ -68,6 +69,13 @@ def check(
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     budget = oracle.Budget.of(cases)
     return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, seed, on_fail == "stop", progress))
+
+
+def _expect(name: str, value: Any, *, fits: bool, wanted: str) -> None:
+    """Raise ValueError for an argument that means nothing."""
+    if not fits:
+        message = f"{name}: {value!r}, expected {wanted}"
+        raise ValueError(message)
 
 
 def laws(subject: "str | Op") -> "tuple[Law, ...]":

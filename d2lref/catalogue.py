@@ -164,9 +164,9 @@ def _module(place: str) -> ModuleType:
         if "" not in sys.path:
             sys.path.insert(0, "")
         return importlib.import_module(place)
-    except NotFound:
+    except (NotFound, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         message = f"target {place!r} cannot be imported: {type(error).__name__}: {error}"
         raise NotFound(message) from error
 

@@ -21,6 +21,7 @@ import click
 import d2lref
 from d2lref import catalogue, oracle, rounding
 from d2lref.oracle import report as reports
+from d2lref.oracle.caller import OffGrid
 from d2lref.oracle.common import all_laws
 from d2lref.oracle.judge import Verdict, hold
 from d2lref.spec import REQUIRED, Op
@@ -291,11 +292,15 @@ def replay(file: Path, target: str | None) -> int:
         data = reports.read_json(file)
     except (OSError, ValueError) as error:
         raise BadInput(str(error)) from error
-    every = [(r, f) for r in data.get("reports", [data]) for f in r["findings"]]
+    try:
+        every = [(r, f) for r in data.get("reports", [data]) for f in r["findings"]]
+        still = [_replayed(report, found, target) for report, found in every]
+    except (KeyError, TypeError, ValueError, AttributeError, SyntaxError, IndexError, OffGrid) as error:
+        message = f"{file}: a finding cannot be read: {type(error).__name__}: {error}"
+        raise BadInput(message) from error
     if not every:
         click.echo(f"{file}: no findings to replay")
         return 3
-    still = [_replayed(report, found, target) for report, found in every]
     click.echo(f"{sum(still)} of {len(still)} still fail")
     return int(any(still))
 

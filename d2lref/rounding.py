@@ -252,7 +252,7 @@ def precision(claim: str | Precision) -> Precision:
     """Return the preset of that name, or the Precision itself. Raises ValueError for a name that is no preset."""
     if isinstance(claim, Precision):
         return claim
-    if claim not in PRESETS:
+    if not isinstance(claim, str) or claim not in PRESETS:
         raise ValueError(f"precision: {claim!r} is no preset, expected one of {', '.join(PRESETS)} or a Precision")
     return PRESETS[claim]
 

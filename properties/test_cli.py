@@ -143,6 +143,38 @@ def test_bad_input_is_one_line_and_code_2(
     assert [p for p in sorted(tmp_path.iterdir()) if p.name != "__pycache__"] == before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"findings": None},
+        {"findings": [{}]},
+        {"findings": [3]},
+        {"target": 3},
+        {"version": 99},
+        {"version": True},
+    ],
+    ids=str,
+)
+def test_a_corrupted_report_is_one_line_and_code_2(
+    change: dict[str, object], kernels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report.json"
+    run("check", "linear", f"{kernels}:forgets_bias", "--cases", "60", "--json", str(out))
+    out.write_text(json.dumps({**json.loads(out.read_text()), **change}))
+    capsys.readouterr()
+    assert run("replay", str(out)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_target_that_exits_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "leaves.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    assert run("check", "relu", f"{path}:relu", "--cases", "20") == 2
+    assert "SystemExit" in capsys.readouterr().err
+    path.write_text("import sys\ndef relu(x):\n    sys.exit(0)\n")
+    assert run("check", "relu", f"{path}:relu", "--cases", "20") == 1
+
+
 def test_a_failure_of_the_judge_is_code_4(
     kernels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -264,6 +264,48 @@ def test_a_law_that_leaves_the_grid_is_the_judges_own_error() -> None:
         d2lref.check(off, right, cases="quick")
 
 
+def test_an_implementation_that_exits_is_an_error_and_not_the_end() -> None:
+    def leaves(x: Any, weight: Any, *, scale: float = 1.0) -> Any:
+        del x, weight, scale
+        raise SystemExit(0)
+
+    report = check(leaves, cases=40)
+    assert report.exit_code == 1
+    assert "raised SystemExit" in str(report)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda y: y.astype(object), lambda y: y.astype(str), lambda y: np.ma.array(y, mask=True)],
+    ids=["objects", "strings", "masked"],
+)
+def test_an_answer_that_is_no_plain_array_of_numbers_fails(wrap: Answer) -> None:
+    report = check(lambda x, w, *, scale=1.0: wrap(right(x, w, scale=scale)), cases=100)
+    assert report.exit_code == 1
+    assert "expected an array of shape" in str(report)
+
+
+def test_one_that_answers_only_sometimes_is_an_error() -> None:
+    calls = iter(range(10**9))
+
+    def moody(x: Any, weight: Any, *, scale: float = 1.0) -> Any:
+        if next(calls) % 7 == 6:
+            message = "not now"
+            raise RuntimeError(message)
+        return right(x, weight, scale=scale)
+
+    assert check(moody).exit_code == 1
+
+
+def test_options_without_a_default_are_always_passed() -> None:
+    def strict(x: Any, weight: Any, *, scale: float) -> Any:
+        return right(x, weight, scale=scale)
+
+    assert d2lref.oracle.implementation(op, strict).demanded == {"scale"}
+    report = check(strict)
+    assert {v.status for v in report.verdicts} <= {Status.PASS, Status.ABSENT, Status.VACUOUS}
+
+
 # Claims
 
 
@@ -349,6 +391,10 @@ def test_an_interrupted_run_keeps_what_it_found() -> None:
             {"supports": {"speed": 1}},
             "weighted_sum: supports has no key 'speed', expected one of scale, empty_batch, layouts",
         ),
+        ({"seed": -1}, "seed: -1, expected an integer >= 0"),
+        ({"seed": None}, "seed: None, expected an integer >= 0"),
+        ({"supports": 3}, "supports: 3, expected a mapping"),
+        ({"progress": 3}, "progress: 3, expected a callable"),
         (
             {"precision": "float12"},
             f"precision: 'float12' is no preset, expected one of {', '.join(PRESETS)} or a Precision",

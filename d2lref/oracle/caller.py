@@ -76,7 +76,9 @@ class Caller:
         cotangent = tuple(self.stored(*gy)) if isinstance(gy, tuple) else self.stored(gy)[0]
         try:
             answers = self.implementation.vjp(cotangent, *self.passed(stored), **self._keywords(options))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() in a kernel is a failure of the kernel, not the end of the run
             raise Raised(str(error)) from error
         wanted = tuple(
             _shape(a) if a is not None and o.differentiable else None
@@ -93,7 +95,9 @@ class Caller:
         before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
         try:
             answer = self.implementation.forward(*self.passed(stored), **self._keywords(options))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise (RefusedLayout if self.layout else Raised)(str(error)) from error
         return stored, self._outputs(answer, stored), before
 
@@ -103,6 +107,8 @@ class Caller:
         stored = self.stored(*arrays)
         try:
             self.implementation.forward(*self.passed(stored), **rejection.options)
+        except SystemExit:
+            return f"ended the program on {rejection.says}: {_call_text(self.op, rejection)}"
         except Exception:  # noqa: BLE001 - any exception refuses
             back = self.implementation.library.back
             changed = any(a is not None and not (np.asarray(back(a)) == 1).all() for a in stored)
@@ -162,7 +168,10 @@ class Caller:
 
     def _value(self, answer: Any, shape: tuple[int, ...], role: str) -> np.ndarray:
         try:
-            value = np.array(self.implementation.library.back(answer), dtype=np.float64)
+            home = np.asarray(self.implementation.library.back(answer))
+            if home.dtype.kind in "OSUmM" or isinstance(answer, np.ma.MaskedArray):
+                raise TypeError(home.dtype)  # noqa: TRY301 - told below, with every other answer that is no plain array
+            value = np.array(home, dtype=np.float64)
         except Exception as error:
             message = f"the {role} is {type(answer).__name__}, expected an array of shape {shape}"
             raise WrongAnswer(message) from error

@@ -30,6 +30,7 @@ class Element:
     expected: float
     bound: float
     written_out: str = ""
+    given: tuple[Array, ...] = ()
 
     @property
     def place(self) -> str:
@@ -68,10 +69,12 @@ class Finding:
             f"{self.verdict.status.upper()} {self.subject}: {self.law}",
             f"  implementation  {self.implementation}, claimed {self.precision}",
         ]
-        lines.append(f"  minimal case    {self._arrays_text()}")
+        lines.append(f"  minimal case    {_text(self.operands, self.case.arrays)}")
         lines += [f"  options         {_options_text(self.case.options)}"] if self.case.options else []
         if self.element is not None:
             e = self.element
+            if _text(self.operands, e.given) != _text(self.operands, self.case.arrays):
+                lines.append(f"  in the call     {_text(self.operands, e.given)}")
             lines.append(f"  wrong element   {e.place} = {e.found:.9g}, expected {e.expected:.9g} within {e.bound:.3g}")
             lines += [f"  written out     {e.written_out}"] if e.written_out else []
         if self.verdict.note:
@@ -91,13 +94,15 @@ class Finding:
             return "the answer must be exact here (bound 0)"
         return f"{self.excess:.3g} times the {self.verdict.tier} bound"
 
-    def _arrays_text(self) -> str:
-        parts = []
-        for name, array in zip(self.operands, self.case.arrays, strict=True):
-            if array is not None:
-                values = np.array2string(array, separator=", ", threshold=20).replace("\n", " ")
-                parts.append(f"{name} {array.shape} = {' '.join(values.split())}")
-        return "; ".join(parts)
+
+def _text(names: tuple[str, ...], arrays: tuple[Array, ...]) -> str:
+    """Return the arrays that are present with name, shape and values."""
+    parts = []
+    for name, array in zip(names, arrays, strict=False):
+        if array is not None:
+            values = np.array2string(array, separator=", ", threshold=20).replace("\n", " ")
+            parts.append(f"{name} {array.shape} = {' '.join(values.split())}")
+    return "; ".join(parts)
 
 
 def _options_text(options: Mapping[str, Any]) -> str:
@@ -118,7 +123,7 @@ def wrong_element(f: Caller, calls: list[Call]) -> tuple[Element, Call] | None:
             if ratio > 1:
                 expected, allowed = float(value[index]), float(bound[index])
                 text = written_out(f.op, call, role, index)
-                return Element(role, index, float(found[index]), expected, allowed, text), call
+                return Element(role, index, float(found[index]), expected, allowed, text, call.arrays), call
     return None
 
 

@@ -56,7 +56,8 @@ class Implementation:
     """One implementation of one op.
 
     forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be
-    absent. options: the option names that forward takes, None for all. required: how many arrays it demands; absent
+    absent. options: the option names that forward takes, None for all. demanded: those it has no default for, which are
+    always passed. required: how many arrays it demands; absent
     ones at the end are None up to there and omitted beyond. supports: option name -> False (default only), one value, a
     tuple of values or a predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of names).
     accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the names
@@ -68,6 +69,7 @@ class Implementation:
     vjp: Callable[..., Any] | None = None
     library: Library = NUMPY
     options: frozenset[str] | None = None
+    demanded: frozenset[str] = frozenset()
     required: int = 0
     supports: Mapping[str, Any] = field(default_factory=dict)
     accepts: Callable[..., bool] | None = None
@@ -90,6 +92,9 @@ class Implementation:
                 return False
             if name in self.supports and not usual and not _allowed(self.supports[name], value):
                 return False
+        for operand, shape in zip(op.operands, form.shapes, strict=True):
+            if shape is not None and operand.optional and self.supports.get(operand.name) is False:
+                return False
         batch = next((s for o, s in zip(op.operands, form.shapes, strict=True) if o.batch), None)
         if batch and batch[0] == 0 and self.supports.get("empty_batch") is False:
             return False
@@ -101,7 +106,8 @@ class Implementation:
         Without those the callable lacks and without those left out on purpose (at their defaults).
         """
         known = op.options if self.options is None else self.options
-        return {k: v for k, v in options.items() if k in known and not (k in left_out and v == op.options[k])}
+        absent = left_out - self.demanded
+        return {k: v for k, v in options.items() if k in known and not (k in absent and v == op.options[k])}
 
 
 def _allowed(support: Any, value: Any) -> bool:
@@ -128,20 +134,34 @@ def implementation(
         if not callable(value) and not (role == "vjp" and value is None):
             message = f"{op.name}: {role} is {type(value).__name__}, expected a callable"
             raise TypeError(message)
-    names, required = _option_names(op, target), _required(target)
+    names, required = _option_names(op, target), _required(op, target)
     origin, vjp_origin = binding(target, "implementation"), binding(vjp, "vjp") if vjp else ""
     return Implementation(
-        readable(target), target, vjp, library, names, required, dict(supports or {}), None, origin, vjp_origin
+        readable(target),
+        target,
+        vjp,
+        library,
+        names,
+        _demanded(op, target),
+        required,
+        dict(supports or {}),
+        None,
+        origin,
+        vjp_origin,
     )
 
 
 def _check_supports(op: Op, supports: Mapping[str, Any]) -> None:
     """Refuse keys of `supports` that mean nothing for the op."""
-    known = (*op.options, "empty_batch", "layouts")
+    known = (*op.options, *(o.name for o in op.operands if o.optional), "empty_batch", "layouts")
     for key in supports:
         if key not in known:
             message = f"{op.name}: supports has no key {key!r}, expected one of {', '.join(known)}"
             raise ValueError(message)
+    layouts = supports.get("layouts", ())
+    if not isinstance(layouts, tuple) or not set(layouts) <= set(LAYOUTS):
+        message = f"{op.name}: supports layouts={layouts!r}, expected a tuple of {', '.join(LAYOUTS)}"
+        raise ValueError(message)
 
 
 def _option_names(op: Op, target: Callable[..., Any]) -> frozenset[str] | None:
@@ -156,14 +176,22 @@ def _option_names(op: Op, target: Callable[..., Any]) -> frozenset[str] | None:
     return frozenset(keyword & set(op.options))
 
 
-def _required(target: Callable[..., Any]) -> int:
-    """Return how many positional parameters the callable has without a default; 0 when it cannot be asked."""
+def _required(op: Op, target: Callable[..., Any]) -> int:
+    """Return how many arrays the callable has no default for; 0 when it cannot be asked."""
+    positional = (p for p in _parameters(target) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return sum(p.default is p.empty and p.name not in op.options for p in positional)
+
+
+def _demanded(op: Op, target: Callable[..., Any]) -> frozenset[str]:
+    """Return the options the callable has no default for."""
+    return frozenset(p.name for p in _parameters(target) if p.name in op.options and p.default is p.empty)
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(target).parameters.values()
+        return list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
-        return 0
-    positional = (p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-    return sum(p.default is p.empty for p in positional)
+        return []
 
 
 def readable(target: Callable[..., Any]) -> str:

@@ -130,7 +130,10 @@ def outside_band(verdict: Verdict, f: Caller, case: Case) -> Verdict:
         or f.precision.algorithm != "any-order"
     ):
         return verdict
-    answer, exact = f(*case.arrays, **case.options), op.definition(*case.arrays, **case.options)
+    try:
+        answer, exact = f(*case.arrays, **case.options), op.definition(*case.arrays, **case.options)
+    except (Raised, WrongAnswer) as error:
+        return Verdict(Status.ERROR, Tier.EXACT, np.inf, note=f"answered once, and then not: {error}")
     band = SIGMAS * op.spread(exact, f.precision, *case.arrays, **case.options)
     outer = judge(Claim(answer.value, exact, band))
     if outer.status is not Status.FAIL:

@@ -245,13 +245,13 @@ def read_json(path: Path, schema: str = SCHEMA, version: int = VERSION) -> Json:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{path}: not JSON ({error})"
         raise ValueError(message) from error
     if not isinstance(data, dict) or data.get("schema") != schema:
         message = f"{path}: expected a file of schema {schema!r}"
         raise ValueError(message)
-    if not isinstance(data.get("version"), int) or data["version"] > version:
+    if type(data.get("version")) is not int or not 1 <= data["version"] <= version:
         message = f"{path}: schema version {data.get('version')!r}, this d2lref reads up to {version}"
         raise ValueError(message)
     return data
