@@ -154,7 +154,7 @@ def test_what_is_wrong_about_an_answer_is_said() -> None:
 
     assert "the answer has shape" in said(lambda x, w, *, scale=1.0: right(x, w, scale=scale)[None])
     assert "answers are float64" in said(lambda x, w, *, scale=1.0: right(x, w, scale=scale).astype(np.float64))
-    assert "2 answers came back, expected 1" in said(lambda x, w, *, scale=1.0: (right(x, w, scale=scale),) * 2) or True
+    assert "the answer has shape (2, " in said(lambda x, w, *, scale=1.0: (right(x, w, scale=scale),) * 2)
     assert "expected an array" in said(lambda x, w, *, scale=1.0: "seven")
 
 
