@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from d2lref.oracle import Caller, Library, all_laws, hold
 from d2lref.oracle.judge import Status
+from d2lref.oracle.sources import Drawn
 from d2lref.rounding import using
 from d2lref.spec import Op
 from properties.worlds import LIBRARIES, SUBJECTS, accepted_cases, cases, ours
@@ -14,9 +15,9 @@ WORLDS = [(op, variant, library) for op, variant in SUBJECTS for library in LIBR
 NAMES = [f"{op.name}-{variant}-{library.name}" for op, variant, library in WORLDS]
 
 
-def assert_all_hold(f: Caller, drawn: object, says: str = "") -> float:
+def assert_all_hold(f: Caller, drawn: Drawn) -> float:
     """Assert every law that speaks about the case; return the largest ratio of difference to bound."""
-    case = drawn.case  # type: ignore[attr-defined]
+    case = drawn.case
     worst = 0.0
     for law in all_laws(f.op):
         if (law.says == "any memory order gives the same answer" and not f.implementation.layouts) or not law.when(
@@ -24,7 +25,7 @@ def assert_all_hold(f: Caller, drawn: object, says: str = "") -> float:
         ):
             continue
         verdict = hold(law, f, case)
-        assert not verdict.bad, f"{f.implementation.name}: {law.says}: {verdict} on {case}{says}"
+        assert not verdict.bad, f"{f.implementation.name}: {law.says}: {verdict} on {case}"
         worst = max(worst, verdict.ratio)
     return worst
 
