@@ -11,6 +11,18 @@ Array = Any  # every library of the Python array API has a class of its own
 Shape = tuple[int, ...]
 REQUIRED: Any = ...  # the default of an option that has none
 
+SUMS = (
+    "lattice_small",
+    "lattice_wide",
+    "sparse",
+    "normal",
+    "positive",
+    "wide_range",
+    "cancelling",
+    "subnormal",
+)
+"""The value regimes that mean something for every sum of products, simplest first (see Op.regimes)."""
+
 
 class Draw(Protocol):
     """A source of choices: Hypothesis, a seeded generator, a replayed record. Everything shrinks towards the first."""

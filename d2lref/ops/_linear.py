@@ -9,7 +9,7 @@ import numpy as np
 
 from d2lref.arrays import namespace
 from d2lref.rounding import Pair, Precision, claim, multilinear_bound, multilinear_spread
-from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
+from d2lref.spec import SUMS, Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
 
 # 1 Shape
 
@@ -408,17 +408,7 @@ linear = Op(
     vjp_bound=vjp_bound,
     spread=spread,
     cases=cases,
-    regimes=(
-        "lattice_small",
-        "lattice_wide",
-        "sparse",
-        "normal",
-        "positive",
-        "wide_range",
-        "cancelling",
-        "subnormal",
-        "large_mean",
-    ),
+    regimes=(*SUMS, "large_mean"),
     gallery=(
         Form(((4, 16), (10, 16), (10,)), {}),
         Form(((2, 3, 5), (7, 5), None), {}),

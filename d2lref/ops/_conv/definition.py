@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d2lref.algorithms import fourier, unfold
-from d2lref.arrays import namespace, pad, windows
+from d2lref.arrays import axis_integers, namespace, pad, windows
 from d2lref.rounding import Precision, multilinear_bound, multilinear_spread
 from d2lref.spec import Array, Shape, Variant
 
@@ -57,7 +57,8 @@ def geometry(
     name = f"conv{axes}d"
     x, weight, bias = tuple(x), tuple(weight), None if bias is None else tuple(bias)
     _check_arrays(name, axes, x, weight, bias, groups)
-    stride, dilation = _per_axis(name, "stride", stride, axes, 1), _per_axis(name, "dilation", dilation, axes, 1)
+    stride = axis_integers(name, "stride", stride, axes, 1)
+    dilation = axis_integers(name, "dilation", dilation, axes, 1)
     spans = tuple(d * (k - 1) + 1 for k, d in zip(weight[2:], dilation, strict=True))
     pads = _pads(name, axes, padding, spans, stride)
     padded = tuple(n + before + after for n, (before, after) in zip(x[2:], pads, strict=True))
@@ -93,21 +94,12 @@ def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | N
         raise ValueError(f"{name}: bias {bias}, expected {(filters,)}: one number for each filter of weight {weight}")
 
 
-def _per_axis(name: str, option: str, value: Any, axes: int, low: int, words: str = "") -> Shape:
-    """Return one integer per axis: an int counts for all of them."""
-    values = (value,) * axes if isinstance(value, int | np.integer) else value
-    integers = isinstance(values, tuple | list) and all(isinstance(v, int | np.integer) and v >= low for v in values)
-    if not integers or len(values) != axes:
-        raise ValueError(f"{name}: {option}={value!r}, expected {words}an integer >= {low}, or a tuple of {axes}")
-    return tuple(map(int, values))
-
-
 def _pads(name: str, axes: int, padding: Any, spans: Shape, stride: Shape) -> Pads:
     """Return the zeros (before, after) each axis; "same" puts the odd one after, as torch does."""
     if padding == "valid":
         return ((0, 0),) * axes
     if padding != "same":
-        widths = _per_axis(name, "padding", padding, axes, 0, "'valid', 'same', ")
+        widths = axis_integers(name, "padding", padding, axes, 0, "'valid', 'same', ")
         return tuple((p, p) for p in widths)
     if any(s != 1 for s in stride):
         raise ValueError(f"{name}: padding='same' with stride {stride}, expected stride 1: a stride changes the size")
@@ -156,10 +148,20 @@ def definition(
 
 def slide(axes: int, way: Way, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
     """Return the convolution with its sliding sum taken by `way`, a function of the form of `unfold.by_columns`."""
-    plan = geometry(axes, x.shape, weight.shape, None if bias is None else bias.shape, **options)
-    y = way(of_image(x, plan), of_filters(weight, plan), plan.stride, plan.dilation)
-    y = namespace(y).reshape(y, (x.shape[0], weight.shape[0], *plan.out))
-    return y if bias is None else y + namespace(y).reshape(bias, (-1, *(1,) * axes))
+    return planned(geometry(axes, x.shape, weight.shape, None if bias is None else bias.shape, **options), way)(
+        x, weight, bias
+    )
+
+
+def planned(plan: Geometry, way: Way) -> Callable[..., Array]:
+    """Return the convolution (x, weight, bias) -> y of arrays that fit a plan, its sliding sum taken by `way`."""
+
+    def convolved(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        y = way(of_image(x, plan), of_filters(weight, plan), plan.stride, plan.dilation)
+        y = namespace(y).reshape(y, (x.shape[0], weight.shape[0], *plan.out))
+        return y if bias is None else y + namespace(y).reshape(bias, (-1, *(1,) * len(plan.out)))
+
+    return convolved
 
 
 def in_groups(a: Array, axis: int, groups: int) -> Array:
@@ -266,12 +268,12 @@ def bound(
         length = fourier.longest(image.shape[3:], filters.shape[3:], plan.dilation)
         b = None if bias is None else in_groups(bias, 0, plan.groups)
         return fourier.bound(image, filters, b, length, in_groups(y, 1, plan.groups), p).reshape(y.shape)
-    return multilinear_bound(_evaluate(axes, options), (x, weight), (bias,), y=y, p=p)
+    return multilinear_bound(_evaluate(axes, x, weight, options), (x, weight), (bias,), y=y, p=p)
 
 
-def _evaluate(axes: int, options: Any) -> Callable[..., Array]:
+def _evaluate(axes: int, x: Array, weight: Array, options: Any) -> Callable[..., Array]:
     """Return the way that bounds are computed: not the definition, so that they hold when it is wrong."""
-    return partial(slide, axes, unfold.by_columns, **options)
+    return planned(geometry(axes, x.shape, weight.shape, **options), unfold.by_columns)
 
 
 def spread(
@@ -280,7 +282,7 @@ def spread(
     """rounding.multilinear_spread of the sum of products; None for transforms, whose errors are no random walk."""
     if p.algorithm == "fft":
         return None
-    return multilinear_spread(_evaluate(axes, options), (x, weight), (bias,), y=y, p=p)
+    return multilinear_spread(_evaluate(axes, x, weight, options), (x, weight), (bias,), y=y, p=p)
 
 
 def vjp_bound(

@@ -4,7 +4,7 @@ from functools import partial
 from types import ModuleType
 
 from d2lref.ops._correlate import convolve, convolve_mistakes, corr, corr_mistakes, wrong
-from d2lref.spec import Mistake, Op, Operand, Variant
+from d2lref.spec import SUMS, Mistake, Op, Operand, Variant
 
 
 def _variants(room: ModuleType, axes: int) -> dict[str, Variant]:
@@ -15,47 +15,36 @@ def _mistakes(room: ModuleType, mistakes: tuple[Mistake, ...], axes: int) -> tup
     return tuple(wrong.refusing(partial(room.shape, axes), m) for m in mistakes)
 
 
-def _corr(axes: int) -> Op:
+def _op(name: str, room: ModuleType, wrong_ways: ModuleType, axes: int, source: str, **options: str) -> Op:
+    """Return one of the two operations over so many axes; they are told in chapters of the same form."""
     return Op(
-        name=f"corr{axes}d",
+        name=f"{name}{axes}d",
         operands=(Operand("x", linear=True), Operand("kernel", linear=True)),
-        options={},
-        shape=partial(corr.shape, axes),
-        definition=partial(corr.definition, axes),
-        variants=_variants(corr, axes),
-        vjp=partial(corr.vjp, axes),
-        bound=corr.bound,
-        vjp_bound=corr.vjp_bound,
-        spread=corr.spread,
-        cases=partial(corr.cases, axes),
-        gallery=corr.gallery(axes),
-        regimes=corr.REGIMES,
-        laws=corr.LAWS,
-        rejections=corr.rejections(axes),
-        mistakes=_mistakes(corr, corr_mistakes.mistakes(axes), axes),
-        source="Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.2",
+        options=options,
+        shape=partial(room.shape, axes),
+        definition=partial(room.definition, axes),
+        variants=_variants(room, axes),
+        vjp=partial(room.vjp, axes),
+        bound=room.bound,
+        vjp_bound=room.vjp_bound,
+        spread=room.spread,
+        cases=partial(room.cases, axes),
+        gallery=room.gallery(axes),
+        regimes=SUMS,
+        laws=room.LAWS,
+        rejections=room.rejections(axes),
+        mistakes=_mistakes(room, wrong_ways.mistakes(axes), axes),
+        source=f"Zhang, Lipton, Li and Smola, Dive into Deep Learning, {source}",
     )
 
 
+def _corr(axes: int) -> Op:
+    return _op("corr", corr, corr_mistakes, axes, "section 7.2")
+
+
 def _convolve(axes: int) -> Op:
-    return Op(
-        name=f"convolve{axes}d",
-        operands=(Operand("x", linear=True), Operand("kernel", linear=True)),
-        options={"mode": "full"},
-        shape=partial(convolve.shape, axes),
-        definition=partial(convolve.definition, axes),
-        variants=_variants(convolve, axes),
-        vjp=partial(convolve.vjp, axes),
-        bound=convolve.bound,
-        vjp_bound=convolve.vjp_bound,
-        spread=convolve.spread,
-        cases=partial(convolve.cases, axes),
-        gallery=convolve.gallery(axes),
-        regimes=corr.REGIMES,
-        laws=convolve.LAWS,
-        rejections=convolve.rejections(axes),
-        mistakes=_mistakes(convolve, convolve_mistakes.mistakes(axes), axes),
-        source="Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.1.3; modes of scipy.signal.convolve",
+    return _op(
+        "convolve", convolve, convolve_mistakes, axes, "section 7.1.3; modes of scipy.signal.convolve", mode="full"
     )
 
 

@@ -154,17 +154,6 @@ def vjp_bound(grads: tuple[Array, Array], p: Precision, gy: Array, x: Array, ker
 
 # 6 Cases
 
-REGIMES = (
-    "lattice_small",
-    "lattice_wide",
-    "sparse",
-    "normal",
-    "positive",
-    "wide_range",
-    "cancelling",
-    "subnormal",
-)
-
 
 def cases(axes: int, draw: Draw) -> Form:
     """Return a kernel and an answer of any sizes, and the image that belongs to them.

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from d2lref.algorithms import unfold
-from d2lref.arrays import namespace, overlap_add, pad, windows
+from d2lref.arrays import axis_integers, namespace, overlap_add, pad, windows
 from d2lref.spec import Array, Shape
 
 # 1 Shape
@@ -64,10 +63,10 @@ def grid(
         raise ValueError(
             f"{name}: x {tuple(x)} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space"
         )
-    k = _per_axis(name, "kernel_size", kernel_size, axes, 1)
-    s = k if stride is None else _per_axis(name, "stride", stride, axes, 1)
-    p = _per_axis(name, "padding", padding, axes, 0)
-    d = _per_axis(name, "dilation", dilation, axes, 1)
+    k = axis_integers(name, "kernel_size", kernel_size, axes, 1)
+    s = k if stride is None else axis_integers(name, "stride", stride, axes, 1)
+    p = axis_integers(name, "padding", padding, axes, 0)
+    d = axis_integers(name, "dilation", dilation, axes, 1)
     most = tuple(a // 2 for a in k)
     if any(a > b for a, b in zip(p, most, strict=True)):
         raise ValueError(
@@ -90,15 +89,6 @@ def _windows(n: int, k: int, s: int, p: int, d: int, *, ceil_mode: bool) -> int:
         return room // s + 1
     out = -(-room // s) + 1
     return out - 1 if (out - 1) * s >= n + p else out
-
-
-def _per_axis(name: str, option: str, value: Any, axes: int, low: int) -> Shape:
-    """Return one integer per axis: an int counts for all of them."""
-    values = (value,) * axes if isinstance(value, int) else value
-    fits = isinstance(values, tuple | list) and len(values) == axes
-    if not fits or not all(isinstance(v, int) and v >= low for v in values):
-        raise ValueError(f"{name}: {option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis")
-    return tuple(values)
 
 
 # 2 Reading the windows, and writing them back

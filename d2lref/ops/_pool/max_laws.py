@@ -137,5 +137,5 @@ LAWS = (
 def rejections(axes: int) -> tuple[Rejection, ...]:
     """Return the ways in which a max pooling can be asked wrongly."""
     options = {"kernel_size": 2, "dilation": 0}
-    told = f"max_pool{axes}d: dilation=0, expected an integer >= 1 or {axes} of them, one per axis"
+    told = f"max_pool{axes}d: dilation=0, expected an integer >= 1, or a tuple of {axes}"
     return (*shared.rejections("max", axes), Rejection("dilation 0", ((1, 2, *(4,) * axes),), options, told))

@@ -86,7 +86,7 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
         return refused(says, shape, told, mandatory=mandatory)
 
     def number(says: str, option: str, value: Any, low: int) -> Rejection:
-        told = f"{option}={value!r}, expected an integer >= {low} or {axes} of them, one per axis"
+        told = f"{option}={value!r}, expected an integer >= {low}, or a tuple of {axes}"
         return refused(says, x, told, **{option: value})
 
     wide = f"a window spans {(9,) * axes}, but x {x} with its padding has {(4,) * axes}; at most that would fit"
