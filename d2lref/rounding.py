@@ -94,13 +94,12 @@ def lattice_unit(array: Array | None) -> float:
     """
     if array is None:
         return math.inf
-    a = np.asarray(array, np.float64)
-    if not np.isfinite(a).all():
+    significand, exponent = np.frexp(np.asarray(array, np.float64))
+    if not np.isfinite(significand).all():
         return 0.0
-    significand, exponent = np.frexp(a)
     n = (significand * 2.0**HOST.p).astype(np.int64)
     bits = np.ldexp((n & -n).astype(np.float64), exponent - HOST.p)
-    return float(bits[n != 0].min(initial=np.inf))
+    return float(bits.min(initial=np.inf, where=n != 0))
 
 
 # 2 Precision

@@ -18,7 +18,7 @@ from d2lref.oracle.common import all_laws, common_mistakes
 from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose
 from d2lref.oracle.finding import Finding, reproduction, wrong_element
 from d2lref.oracle.implementation import Implementation
-from d2lref.oracle.judge import Status, Verdict, hold, outside_band
+from d2lref.oracle.judge import Status, Verdict, examine, hold, outside_band
 from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.shrink import Search, guarded, shrink
 from d2lref.oracle.sources import Choices, Drawn, draw_case, gallery, seeded
@@ -194,8 +194,8 @@ class Campaign:
 
     def _verdict(self, law: Law, case: Case) -> Verdict:
         f = self.caller()
-        verdict = hold(law, f, case)
-        return outside_band(verdict, f, case) if law is self.laws[0] else verdict
+        verdict, claim = examine(law, f, case)
+        return outside_band(verdict, claim, f, case) if law is self.laws[0] else verdict
 
     def _strike(self, law: Law, drawn: Drawn, verdict: Verdict) -> Verdict:
         """Return FAIL when fresh values of the same form leave the band each time, else the SUSPECT verdict."""
