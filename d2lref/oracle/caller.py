@@ -1,6 +1,6 @@
 """The boundary: how an implementation is called, and what comes back turned into pairs of answer and bound."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +43,20 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """One call as it was made: the arrays handed over, by name and as they are after it, and what came back.
+
+    wanted: the shape of every answer, None where there is none. read() returns the answers as they are when it is
+    called, with their bounds, None where there is none; raises WrongAnswer for a wrong count, shape or type.
+    """
+
+    given: Mapping[str, Any]
+    answers: tuple[Any, ...]
+    wanted: tuple[Any, ...]
+    read: Callable[[], tuple[Pair | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """`f` of the laws: calls the implementation, checks shapes, and adds the op's own bound to every answer."""
 
@@ -58,48 +72,81 @@ class Caller:
 
         Raises WrongAnswer for a wrong count or shape, Raised when the implementation raises.
         """
-        arrays = self._whole(arrays)
-        _, answers, _ = self.raw(*arrays, **options)
-        values = self._values(answers, self.op.shape(*map(_shape, arrays), **options), "answer")
-        bounds = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
-        pairs = _pairs(values, bounds if len(values) > 1 else (bounds,))
-        self._record("forward", arrays, options, values)
+        pairs = self.raw(*arrays, **options).read()
         return pairs[0] if len(pairs) == 1 else pairs
 
     def vjp(self, gy: Any, *arrays: Array, **options: Any) -> tuple[Pair | None, ...]:
         """Return the gradients as Pairs, None for arrays that are absent or not differentiable."""
+        return self.raw_vjp(gy, *arrays, **options).read()
+
+    def raw(self, *arrays: Array, **options: Any) -> Crossing:
+        """Return the call of the forward function as it was made, before anything is read from its answers."""
+        arrays = self._whole(arrays)
+        stored = self.stored(*arrays)
+        answers = self._outputs(self._run(self.implementation.forward, self.passed(stored), options), stored)
+        wanted = self.op.shape(*map(_shape, arrays), **options)
+
+        def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            found = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
+            return (found,) if len(values) == 1 else tuple(found)
+
+        call = Call("forward", arrays, self._keywords(options), _unread(wanted))
+        return Crossing(self._named(stored), answers, wanted, self._reader(call, answers, wanted, bound))
+
+    def raw_vjp(self, gy: Any, *arrays: Array, **options: Any) -> Crossing:
+        """Return the call of the vjp as it was made: the cotangents count among what was handed over, as gy."""
         if self.implementation.vjp is None:
             message = "no vjp was given"
             raise WrongAnswer(message)
         arrays = self._whole(arrays)
-        stored = self.stored(*arrays)
-        cotangent = tuple(self.stored(*gy)) if isinstance(gy, tuple) else self.stored(gy)[0]
-        try:
-            answers = self.implementation.vjp(cotangent, *self.passed(stored), **self._keywords(options))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() in a kernel is a failure of the kernel, not the end of the run
-            raise Raised(str(error)) from error
-        wanted = tuple(
-            _shape(a) if a is not None and o.differentiable else None
-            for a, o in zip(arrays, self.op.operands, strict=True)
-        )
-        values = self._values(_aligned(answers, wanted), wanted, "gradient")
-        bounds = self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
-        self._record("vjp", arrays, options, values, gy)
-        return _pairs(values, bounds)
+        stored, sent = self.stored(*arrays), self.stored(*(gy if isinstance(gy, tuple) else (gy,)))
+        cotangent = tuple(sent) if isinstance(gy, tuple) else sent[0]
+        found = self._run(self.implementation.vjp, [cotangent, *self.passed(stored)], options)
+        followed = zip(arrays, self.op.operands, strict=True)
+        wanted = tuple(_shape(a) if a is not None and o.differentiable else None for a, o in followed)
+        answers = _aligned(found, wanted)
 
-    def raw(self, *arrays: Array, **options: Any) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
-        """Return inputs as handed over (after the call), answers as they came back, and the inputs from before."""
-        stored = self.stored(*self._whole(arrays))
-        before = [None if a is None else np.array(self.implementation.library.back(a)) for a in stored]
+        def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
+
+        call = Call("vjp", arrays, self._keywords(options), _unread(wanted), gy)
+        return Crossing(self._named(stored, sent), answers, wanted, self._reader(call, answers, wanted, bound))
+
+    def _run(self, function: Callable[..., Any], arrays: list[Any], options: Mapping[str, Any]) -> Any:
+        """Return what the function answers.
+
+        Raises Raised, RefusedLayout under a memory order: sys.exit() in a kernel is a failure of the kernel, not the
+        end of the run.
+        """
         try:
-            answer = self.implementation.forward(*self.passed(stored), **self._keywords(options))
+            return function(*arrays, **self._keywords(options))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise (RefusedLayout if self.layout else Raised)(str(error)) from error
-        return stored, self._outputs(answer, stored), before
+
+    def _named(self, stored: list[Any], sent: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return what is handed over by name: the cotangents first, then the operands."""
+        heads = ["gy"] if len(sent) == 1 else [f"gy of {name}" for name in self.op.outputs[: len(sent)]]
+        return dict(zip([*heads, *(o.name for o in self.op.operands)], [*sent, *stored], strict=True))
+
+    def _reader(
+        self, call: Call, answers: tuple[Any, ...], wanted: tuple[Any, ...], bound: Callable[..., tuple[Any, ...]]
+    ) -> Callable[[], tuple[Pair | None, ...]]:
+        """Return `read` of a Crossing; the call is recorded now, and its answers when they are read."""
+        role = "gradient" if call.kind == "vjp" else "answer"
+        place = len(self.calls) if self.calls is not None else 0
+        if self.calls is not None:
+            self.calls.append(call)
+
+        def read() -> tuple[Pair | None, ...]:
+            values = self._values(answers, wanted, role)
+            pairs = _pairs(values, bound(values))
+            if self.calls is not None:
+                self.calls[place] = replace(call, answers=values)
+            return pairs
+
+        return read
 
     def refuses(self, rejection: Rejection) -> str:
         """Return "" when the implementation raises on the bad input and leaves it alone, else what it did."""
@@ -168,10 +215,7 @@ class Caller:
 
     def _value(self, answer: Any, shape: tuple[int, ...], role: str) -> np.ndarray:
         try:
-            home = np.asarray(self.implementation.library.back(answer))
-            if home.dtype.kind in "OSUmM" or isinstance(answer, np.ma.MaskedArray):
-                raise TypeError(home.dtype)  # noqa: TRY301 - told below, with every other answer that is no plain array
-            value = np.array(home, dtype=np.float64)
+            value = np.array(self.home(answer), dtype=np.float64)
         except Exception as error:
             message = f"the {role} is {type(answer).__name__}, expected an array of shape {shape}"
             raise WrongAnswer(message) from error
@@ -180,17 +224,30 @@ class Caller:
             raise WrongAnswer(message)
         return value
 
-    def _record(
-        self, kind: str, arrays: tuple[Array, ...], options: Mapping[str, Any], answers: tuple[Any, ...], gy: Any = None
-    ) -> None:
-        if self.calls is not None:
-            self.calls.append(Call(kind, arrays, self._keywords(options), answers, gy))
+    def home(self, answer: Any) -> np.ndarray:
+        """Return an answer as a NumPy array, without a copy where the library allows it.
+
+        Raises WrongAnswer for anything that is no plain array of numbers.
+        """
+        message = f"an answer is {type(answer).__name__}, expected an array"
+        try:
+            array = np.asarray(self.implementation.library.back(answer))
+        except Exception as error:
+            raise WrongAnswer(message) from error
+        if array.dtype.kind in "OSUmM" or isinstance(answer, np.ma.MaskedArray):
+            raise WrongAnswer(message)
+        return array
 
 
 def trimmed(arrays: list[Any]) -> list[Any]:
     """Return the arrays without absent ones at the end: None is passed only when a later array is present."""
     last = max((i for i, a in enumerate(arrays) if a is not None), default=-1)
     return arrays[: last + 1]
+
+
+def _unread(wanted: tuple[Any, ...]) -> tuple[None, ...]:
+    """Return the answers of a call that nobody has read."""
+    return tuple(None for _ in wanted)
 
 
 def _shape(array: Array | None) -> tuple[int, ...] | None:

@@ -1,11 +1,14 @@
 """The laws every op gets, and generic mistakes that show each of them can fail."""
 
 from collections.abc import Callable
-from typing import Any
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller
+from d2lref.oracle.caller import Caller, Crossing
 from d2lref.rounding import Pair, claim, inner
 from d2lref.spec import REQUIRED, Array, Case, Claim, Law, Mistake, Op
 
@@ -24,22 +27,10 @@ def _agrees(op: Op) -> Law:
     return Law("agrees with the definition", holds, definition=True)
 
 
-def _typed(op: Op) -> Law:
-    def holds(f: Caller, case: Case) -> Claim:
-        _, answers, _ = f.raw(*case.arrays, **case.options)
-        wanted = op.shape(*(None if a is None else a.shape for a in case.arrays), **case.options)
-        said = [_kind(f, a) for a, w in zip(answers, wanted, strict=False) if w is not None]
-        rule = [f"{f.precision.storage} {tuple(w)}" for w in wanted if w is not None]
-        note = "" if said == rule else f"answers are {', '.join(said)}; the rule says {', '.join(rule)}"
-        return Claim(float(said == rule), 1.0, 0.0, note)
-
-    return Law("answers in the shape and dtype of the rule", holds)
-
-
 def _gradients(op: Op) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
         gy = _one_hot(case) if case.seed % 3 == 0 else case.cotangents
-        sent = gy if len(op.outputs) > 1 else gy[0]
+        sent = _sent(op, gy)
         found = f.vjp(sent, *case.arrays, **case.options)
         exact = op.vjp(sent, *case.arrays, **case.options)
         return _joined([claim(g, e) for g, e in zip(found, exact, strict=True) if g is not None])
@@ -79,44 +70,101 @@ def _batch(op: Op) -> Law:
     return Law("an image does not see its batch", holds, when=lambda case: count(case) > 1)
 
 
-def _untouched(op: Op) -> Law:
-    free = [not o.state for o in op.operands]
+class _Way(NamedTuple):
+    """One of the two functions of an implementation, so that what holds of both is written once.
+
+    cross(f, case) calls it, inputs(case) are the arrays that it hands over, answers(op) names what comes back.
+    blank(case) has other answers: of zeros, because those of a negated input would cancel in a function that adds up
+    its calls.
+    """
+
+    vjp: bool
+    cross: Callable[[Caller, Case], Crossing]
+    inputs: Callable[[Case], tuple[Array | None, ...]]
+    blank: Callable[[Case], Case]
+    answers: Callable[[Op], tuple[str, ...]]
+
+
+_FORWARD = _Way(
+    vjp=False,
+    cross=lambda f, case: f.raw(*case.arrays, **case.options),
+    inputs=lambda case: case.arrays,
+    blank=lambda case: replace(case, arrays=(np.zeros_like(case.arrays[0]), *case.arrays[1:])),
+    answers=lambda op: tuple(f"the answer {name}" for name in op.outputs),
+)
+_VJP = _Way(
+    vjp=True,
+    cross=lambda f, case: f.raw_vjp(_sent(f.op, case.cotangents), *case.arrays, **case.options),
+    inputs=lambda case: (*case.cotangents, *case.arrays),
+    blank=lambda case: replace(
+        case, cotangents=tuple(None if g is None else np.zeros_like(g) for g in case.cotangents)
+    ),
+    answers=lambda op: tuple(f"the gradient of {o.name}" for o in op.operands),
+)
+
+
+def _typed(says: str, way: _Way) -> Law:
+    def holds(f: Caller, case: Case) -> Claim:
+        crossing = way.cross(f, case)
+        wanted = [(a, w) for a, w in zip(crossing.answers, crossing.wanted, strict=False) if w is not None]
+        said = [_kind(f, a) for a, _ in wanted]
+        rule = [f"{f.precision.storage} {tuple(w)}" for w in crossing.wanted if w is not None]
+        noun = "gradients" if way.vjp else "answers"
+        note = "" if said == rule else f"{noun} are {', '.join(said)}; the rule says {', '.join(rule)}"
+        return Claim(float(said == rule), 1.0, 0.0, note)
+
+    return Law(says, holds, vjp=way.vjp)
+
+
+def _untouched(op: Op, says: str, way: _Way) -> Law:
+    """Nothing handed over changes, and an answer shares memory with nothing that was handed over and no other answer.
+
+    The forward function may update running statistics in place and hand them on. The vjp may not, or they would count
+    the batch twice; but a gradient may be the cotangent handed on unchanged, which is what the derivative of an
+    identity is: torch answers both gradients of a sum so, and whoever is handed gradients knows not to write into them.
+    """
+    state = {o.name for o in op.operands if o.state}
 
     def holds(f: Caller, case: Case) -> Claim:
-        given, answers, before = f.raw(*case.arrays, **case.options)
-        back = f.implementation.library.back
-        note = ""
-        for operand, array, old, watched in zip(op.operands, given, before, free, strict=True):
-            if array is None or not watched:
-                continue
-            now = np.asarray(back(array))
-            if not _equal(now, old):
-                note = f"{operand.name} was overwritten"
-            elif any(a is not None and np.may_share_memory(np.asarray(back(a)), now) for a in answers):
-                note = f"the answer shares memory with {operand.name}"
+        crossing = way.cross(f, case)
+        now = {name: f.home(a) for name, a in crossing.given.items() if a is not None}
+        was = zip(crossing.given, f.stored(*way.inputs(case)), strict=True)
+        old = {name: f.home(a) for name, a in was if a is not None and (way.vjp or name not in state)}
+        changed = [f"{name} was overwritten" for name in old if not _equal(now[name], old[name])]
+        lent = now.keys() - {o.name for o in op.operands} if way.vjp else state
+        named = zip(way.answers(op), crossing.answers, strict=False)
+        note = "; ".join(changed) or _shared({n: f.home(a) for n, a in named if a is not None}, now, lent)
         return Claim(float(not note), 1.0, 0.0, note)
 
-    return Law("inputs stay as they were, answers own their memory", holds)
+    return Law(says, holds, vjp=way.vjp)
 
 
-def _repeats(op: Op) -> Law:
-    del op
+def _shared(answers: dict[str, Array], given: dict[str, Array], lent: AbstractSet[str]) -> str:
+    """Return which answer shares memory with an input or with another answer, "" when none does.
 
+    Answers in lent memory are passed over. Interleaved parts of one buffer share nothing.
+    """
+    own = {n: a for n, a in answers.items() if not any(np.shares_memory(a, b) for m, b in given.items() if m in lent)}
+    others = {n: a for n, a in given.items() if n not in lent}
+    for name, answer in own.items():
+        for other, array in others.items():
+            if np.shares_memory(answer, array):
+                return f"{name} shares memory with {other}"
+        others[name] = answer
+    return ""
+
+
+def _repeats(says: str, way: _Way) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
-        first = f(*case.arrays, **case.options)
-        _, kept, _ = f.raw(*case.arrays, **case.options)
-        back = f.implementation.library.back
-        before = [None if a is None else np.array(back(a)) for a in kept]
-        f.raw(-case.arrays[0], *case.arrays[1:], **case.options)
-        note = ""
-        if any(b is not None and not _equal(back(a), b) for a, b in zip(kept, before, strict=True)):
-            note = "a later call overwrote the first answer"
-        again = f(*case.arrays, **case.options)
-        if note:
-            return Claim(0.0, 1.0, 0.0, note)
-        return _both(first, again)
+        kept = way.cross(f, case)
+        first = kept.read()
+        way.cross(f, way.blank(case))
+        for name, answer, pair in zip(way.answers(f.op), kept.answers, first, strict=True):
+            if pair is not None and not _equal(np.asarray(f.home(answer), np.float64), pair.value):
+                return Claim(0.0, 1.0, 0.0, f"a later call overwrote {name} of the first")
+        return _both(first, way.cross(f, case).read())
 
-    return Law("a second call repeats the first and leaves its answer alone", holds)
+    return Law(says, holds, vjp=way.vjp)
 
 
 def _layouts(op: Op) -> Law:
@@ -160,10 +208,16 @@ def _refuses(op: Op) -> Law:
 
 def common_laws(op: Op) -> tuple[Law, ...]:
     """Return the common laws that apply to the op, the definition first."""
-    laws = [_agrees(op), _gradients(op), _typed(op)]
+    laws = [_agrees(op), _gradients(op)]
+    laws += [_typed("answers in the shape and dtype of the rule", _FORWARD)]
+    laws += [_typed("gradients come in the shape and dtype of their arrays", _VJP)]
     laws += [_adjoint(op)] if any(o.linear for o in op.operands) else []
     laws += [_batch(op)] if any(o.batch for o in op.operands) else []
-    laws += [_untouched(op), _repeats(op), _layouts(op)]
+    laws += [_untouched(op, "inputs stay as they were, answers own their memory", _FORWARD)]
+    laws += [_untouched(op, "the vjp leaves its inputs as they were, gradients own their memory", _VJP)]
+    laws += [_repeats("a second call repeats the first and leaves its answer alone", _FORWARD)]
+    laws += [_repeats("a second vjp repeats the first and leaves its gradients alone", _VJP)]
+    laws += [_layouts(op)]
     laws += [_defaults(op)] if any(v is not REQUIRED for v in op.options.values()) else []
     laws += [_refuses(op)] if any(r.mandatory for r in op.rejections) else []
     return tuple(laws)
@@ -175,7 +229,8 @@ def all_laws(op: Op) -> tuple[Law, ...]:
 
 
 def _kind(f: Caller, answer: Any) -> str:
-    """Return "dtype shape" of an answer."""
+    """Return "dtype shape" of an answer. Raises WrongAnswer for one that is no array."""
+    f.home(answer)
     array = f.implementation.library.back(answer)
     name = (
         "bfloat16"
@@ -189,6 +244,11 @@ def _equal(left: Array, right: Array) -> bool:
     """Return whether two arrays have the same shape and bits, whatever they hold."""
     a, b = np.asarray(left), np.asarray(right)
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def _sent(op: Op, cotangents: tuple[Any, ...]) -> Any:
+    """Return gy: the cotangent, or the tuple of them when the op has several outputs."""
+    return cotangents if len(op.outputs) > 1 else cotangents[0]
 
 
 def _one_hot(case: Case) -> tuple[Any, ...]:
@@ -231,15 +291,22 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
         Mistake(
             "answers in another dtype",
             "https://github.com/onnx/onnx/issues/5230",
-            _widened(op),
+            _per_answer(op, _wide),
             None,
             ("answers in the shape and dtype of the rule",),
+        ),
+        Mistake(
+            "gradients in another dtype",
+            "https://github.com/chainer/chainer/issues/684",
+            None,
+            _per_gradient(op, lambda _, g: _wide(g)),
+            ("gradients come in the shape and dtype of their arrays",),
         ),
         Mistake(
             "the gradient is rolled by one",
             "https://github.com/boschresearch/pylife/pull/24",
             None,
-            _rolled_vjp(op),
+            _per_gradient(op, lambda _, g: np.roll(g, 1)),
             ("the vjp is the adjoint",),
         ),
         Mistake(
@@ -257,11 +324,25 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
             ("inputs stay as they were, answers own their memory",),
         ),
         Mistake(
+            "the vjp writes the gradient over its input",
+            "https://github.com/linkedin/Liger-Kernel/issues/272",
+            None,
+            _vjp_in_place(op),
+            ("the vjp leaves its inputs as they were, gradients own their memory",),
+        ),
+        Mistake(
             "reuses its output buffer",
             "https://github.com/pykeio/ort/issues/454",
-            _buffered(op),
+            _per_answer(op, partial(_buffered, {}, 0)),
             None,
             ("a second call repeats the first and leaves its answer alone",),
+        ),
+        Mistake(
+            "reuses its gradient buffers",
+            "https://github.com/pytorch/pytorch/pull/119334",
+            None,
+            _per_gradient(op, partial(_buffered, {})),
+            ("a second vjp repeats the first and leaves its gradients alone",),
         ),
         Mistake(
             "reads memory in storage order",
@@ -299,15 +380,18 @@ def _per_answer(op: Op, change: Callable[[Array], Array]) -> Callable[..., Any]:
     return forward
 
 
-def _widened(op: Op) -> Callable[..., Any]:
-    return _per_answer(op, lambda y: y.astype(np.longdouble if y.dtype == np.float64 else np.float64))
+def _per_gradient(op: Op, change: Callable[[int, Array], Array]) -> Callable[..., tuple[Any, ...]]:
+    """Return the vjp with `change` applied to the place of each gradient and to it."""
 
-
-def _rolled_vjp(op: Op) -> Callable[..., Any]:
     def vjp(gy: Any, *arrays: Array, **options: Any) -> tuple[Any, ...]:
-        return tuple(None if g is None else np.roll(g, 1) for g in op.vjp(gy, *_whole(op, arrays), **options))
+        gradients = op.vjp(gy, *_whole(op, arrays), **options)
+        return tuple(None if g is None else change(place, g) for place, g in enumerate(gradients))
 
     return vjp
+
+
+def _wide(y: Array) -> Array:
+    return y.astype(np.longdouble if y.dtype == np.float64 else np.float64)
 
 
 def _batch_turned(op: Op, arrays: tuple[Array, ...], step: int) -> tuple[Array, ...]:
@@ -337,15 +421,20 @@ def _in_place(op: Op) -> Callable[..., Any]:
     return forward
 
 
-def _buffered(op: Op) -> Callable[..., Any]:
-    buffers: dict[Any, Array] = {}
+def _vjp_in_place(op: Op) -> Callable[..., Any]:
+    def vjp(gy: Any, x: Array, *arrays: Array, **options: Any) -> tuple[Any, ...]:
+        gradients = op.vjp(gy, *_whole(op, (x, *arrays)), **options)
+        x[...] = gradients[0]
+        return (x, *gradients[1:])
 
-    def keep(y: Array) -> Array:
-        buffer = buffers.setdefault((y.shape, y.dtype.str), np.empty_like(y))
-        buffer[...] = y
-        return buffer
+    return vjp
 
-    return _per_answer(op, keep)
+
+def _buffered(buffers: dict[Any, Array], place: int, y: Array) -> Array:
+    """Return the array in the buffer that is kept for its place, shape and dtype."""
+    buffer = buffers.setdefault((place, y.shape, y.dtype.str), np.empty_like(y))
+    buffer[...] = y
+    return buffer
 
 
 def _storage_order(op: Op) -> Callable[..., Any]:
