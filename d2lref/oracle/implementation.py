@@ -58,7 +58,8 @@ class Implementation:
     forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be
     absent. options: the option names that forward takes, None for all. demanded: those it has no default for, which are
     always passed. required: how many arrays it demands; absent
-    ones at the end are None up to there and omitted beyond. supports: option name -> False (default only), one value, a
+    ones at the end are None up to there and omitted beyond. room: how many arrays it can be handed, None for any; an
+    optional one beyond is unsupported. supports: option name -> False (default only), one value, a
     tuple of values or a predicate of the value; and "empty_batch" (False) and "layouts" (a tuple of names).
     accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the names
     `implementation` and `vjp`, for reproductions.
@@ -75,6 +76,7 @@ class Implementation:
     accepts: Callable[..., bool] | None = None
     origin: str = ""
     vjp_origin: str = ""
+    room: int | None = None
 
     @property
     def layouts(self) -> tuple[str, ...]:
@@ -92,8 +94,9 @@ class Implementation:
                 return False
             if name in self.supports and not usual and not _allowed(self.supports[name], value):
                 return False
-        for operand, shape in zip(op.operands, form.shapes, strict=True):
-            if shape is not None and operand.optional and self.supports.get(operand.name) is False:
+        for place, (operand, shape) in enumerate(zip(op.operands, form.shapes, strict=True)):
+            outside = self.room is not None and place >= self.room
+            if shape is not None and operand.optional and (outside or self.supports.get(operand.name) is False):
                 return False
         batch = next((s for o, s in zip(op.operands, form.shapes, strict=True) if o.batch), None)
         if batch and batch[0] == 0 and self.supports.get("empty_batch") is False:
@@ -148,6 +151,7 @@ def implementation(
         None,
         origin,
         vjp_origin,
+        _room(op, target),
     )
 
 
@@ -180,6 +184,21 @@ def _required(op: Op, target: Callable[..., Any]) -> int:
     """Return how many arrays the callable has no default for; 0 when it cannot be asked."""
     positional = (p for p in _parameters(target) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     return sum(p.default is p.empty and p.name not in op.options for p in positional)
+
+
+def _room(op: Op, target: Callable[..., Any]) -> int | None:
+    """Return how many arrays the callable can be handed, None for any number or when it cannot be asked.
+
+    An array that it names out of reach, by keyword only, counts: the call raises, and its author sees why.
+    """
+    parameters = _parameters(target)
+    if not parameters or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    names = {o.name for o in op.operands}
+    positional = sum(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in op.options for p in parameters
+    )
+    return positional + sum(p.kind is p.KEYWORD_ONLY and p.name in names for p in parameters)
 
 
 def _demanded(op: Op, target: Callable[..., Any]) -> frozenset[str]:
