@@ -52,6 +52,10 @@ def no_scale(x: Any, weight: Any, *, scale: float = 1.0) -> Any:
     return right(x, weight)
 
 
+def x_weight_bias(x: Any, weight: Any, bias: Any = None) -> Any:
+    return x @ weight.T if bias is None else x @ weight.T + bias
+
+
 def check(f: Any, **options: Any) -> Report:
     return d2lref.check(op, f, **{"cases": "quick", **options})
 
@@ -207,6 +211,107 @@ def test_common_laws_catch_what_the_definition_cannot(f: str, law: str) -> None:
     assert status(check(wrong.forward), law) is Status.FAIL
 
 
+def over_gy(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+    gy *= np.asarray(scale, x.dtype)
+    return gy[:, None] * weight, gy @ x
+
+
+def over_x(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+    dx, dw = right_vjp(gy, x, weight, scale=scale)
+    x[...] = 0
+    return dx, dw
+
+
+def into_weight(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+    dx, weight[...] = right_vjp(gy, x, weight, scale=scale)
+    return dx, weight
+
+
+def one_buffer(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+    """The gradient of weight is a row of that of x where the two are equal."""
+    dx, dw = right_vjp(gy, x, weight, scale=scale)
+    return dx, dx[0] if len(dx) and (dx[0] == dw).all() else dw
+
+
+def two_halves(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+    """Both gradients live interleaved in one buffer, as the parts of a fused projection do."""
+    both = np.zeros((2, x.shape[0] + 1, x.shape[1]), x.dtype).transpose(1, 2, 0)
+    both[:-1, :, 0], both[-1, :, 1] = right_vjp(gy, x, weight, scale=scale)
+    return both[:-1, :, 0], both[-1, :, 1]
+
+
+def kept_buffers() -> Answer:
+    buffers: dict[Any, Any] = {}
+
+    def vjp(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+        kept = buffers.setdefault(x.shape, (np.empty_like(x), np.empty_like(weight)))
+        for buffer, gradient in zip(kept, right_vjp(gy, x, weight, scale=scale), strict=True):
+            buffer[...] = gradient
+        return kept
+
+    return vjp
+
+
+def accumulating() -> Answer:
+    sums: dict[Any, Any] = {}
+
+    def vjp(gy: Any, x: Any, weight: Any, *, scale: float = 1.0) -> tuple[Any, Any]:
+        dx, dw = right_vjp(gy, x, weight, scale=scale)
+        sums[x.shape] = sums.get(x.shape, 0) + dw
+        return dx, sums[x.shape]
+
+    return vjp
+
+
+def retyped(dtype: Any) -> Answer:
+    return lambda *arrays, **options: tuple(g.astype(dtype) for g in right_vjp(*arrays, **options))
+
+
+OWN, AGAIN, TYPES = (
+    "the vjp leaves its inputs as they were, gradients own their memory",
+    "a second vjp repeats the first and leaves its gradients alone",
+    "gradients come in the shape and dtype of their arrays",
+)
+
+
+@pytest.mark.parametrize(
+    ("vjp", "law", "note"),
+    [
+        (over_gy, OWN, "gy was overwritten"),
+        (over_x, OWN, "x was overwritten"),
+        (into_weight, OWN, "weight"),
+        (one_buffer, OWN, "the gradient of weight shares memory with the gradient of x"),
+        (kept_buffers(), AGAIN, "a later call overwrote the gradient of x of the first"),
+        (accumulating(), AGAIN, ""),
+        (retyped(np.float64), TYPES, "gradients are float64 (1, 1), float64 (1,); the rule says float32"),
+        (retyped(np.float16), TYPES, "gradients are float16 (1, 1), float16 (1,); the rule says float32"),
+    ],
+    ids=["gy", "x", "weight", "one buffer", "kept buffers", "accumulating", "float64", "float16"],
+)
+def test_a_vjp_that_spoils_memory_or_type_fails(vjp: Answer, law: str, note: str) -> None:
+    report = check(right, vjp=vjp)
+    assert status(report, law) is Status.FAIL
+    finding = next(f for f in report.findings if f.law == law)
+    assert note in finding.verdict.note
+    assert "answer = vjp(gy, " in finding.reproduction
+
+
+def test_a_vjp_may_hand_on_the_cotangent_and_cut_its_gradients_from_one_buffer() -> None:
+    def relu_vjp(gy: Any, x: Any) -> Any:
+        return gy if (x > 0).all() else np.where(x > 0, gy, np.zeros((), gy.dtype))
+
+    report = d2lref.check("relu", lambda x: np.maximum(x, 0), vjp=relu_vjp, cases=1000)
+    assert status(report, OWN) is Status.PASS, str(report)
+    assert check(right, vjp=two_halves).ok
+
+
+@pytest.mark.parametrize("back", ["seven", None, [1.0, [2.0]]], ids=["text", "nothing", "ragged"])
+def test_a_gradient_that_is_no_array_fails_in_every_law_of_the_vjp(back: Any) -> None:
+    report = check(right, vjp=lambda *arrays, **options: (back, right_vjp(*arrays, **options)[1]), cases=200)
+    assert {status(report, law) for law in (OWN, AGAIN, TYPES)} <= {Status.FAIL, Status.PASS}
+    assert status(report, AGAIN) is status(report, TYPES) is Status.FAIL
+
+
 # Evidence
 
 
@@ -256,6 +361,33 @@ def test_what_lies_outside_is_unsupported_and_not_judged() -> None:
     assert set(report.coverage["scale"]) == {"1.0 (default)"}
     assert check(right, supports={"scale": (1.0, 2.0), "layouts": ("fortran",)}).ok
     assert set(check(right, supports={"scale": False}).coverage["scale"]) == {"1.0 (default)"}
+
+
+def test_an_optional_array_that_cannot_be_passed_is_unsupported() -> None:
+    report = d2lref.check("linear", lambda x, weight: x @ weight.T)
+    assert report.ok, str(report)
+    assert report.counts["unsupported"] > 0
+    assert d2lref.check("linear", lambda x, weight, **options: x @ weight.T, cases=50).counts["unsupported"] > 0
+
+
+@pytest.mark.parametrize(
+    "reachable",
+    [
+        x_weight_bias,
+        lambda *arrays: x_weight_bias(*arrays),  # noqa: PLW0108 - the signature is what is tested
+    ],
+    ids=["named", "any"],
+)
+def test_an_optional_array_that_can_be_passed_is_judged(reachable: Answer) -> None:
+    report = d2lref.check("linear", reachable, cases=100)
+    assert report.ok, str(report)
+    assert report.counts["unsupported"] == 0
+
+
+def test_an_optional_array_out_of_reach_by_position_is_an_error_that_says_so() -> None:
+    report = d2lref.check("linear", lambda x, weight, *, bias=None: x_weight_bias(x, weight, bias), cases=100)
+    assert report.exit_code == 1
+    assert "positional argument" in str(report)
 
 
 def test_a_law_that_leaves_the_grid_is_the_judges_own_error() -> None:
