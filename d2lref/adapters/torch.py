@@ -23,9 +23,7 @@ def library(device: str = "cpu") -> Library:
         raise RuntimeError(message)
 
     def to(array: np.ndarray, dtype: str) -> Array:
-        if any(s < 0 for s in array.strides):
-            array = array.copy()
-        return torch.from_numpy(array).to(device=place, dtype=getattr(torch, dtype))
+        return torch.from_numpy(_bearable(array)).to(device=place, dtype=getattr(torch, dtype))
 
     move = f".to('{device}')" if place.type != "cpu" else ""
     return Library(
@@ -37,6 +35,17 @@ def library(device: str = "cpu") -> Library:
         f"torch.from_numpy({{}}){move}",
         "{}.detach().cpu().numpy()",
     )
+
+
+def _bearable(array: np.ndarray) -> np.ndarray:
+    """Return an equal array in a memory order that torch bears: no negative strides, and no crash.
+
+    A convolution ends the process when the last axis has one entry and the channels come last in memory
+    (https://github.com/pytorch/pytorch/issues/195394; in torch 2.13.0 on the CPU with a bias, a stride of 2 or more,
+    dilation and padding). Such arrays are handed over in plain order.
+    """
+    crashes = array.ndim > 2 and array.shape[-1] == 1 and not array.flags.c_contiguous
+    return array.copy() if crashes or any(s < 0 for s in array.strides) else array
 
 
 def _back(tensor: Array) -> np.ndarray:

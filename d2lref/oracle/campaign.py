@@ -178,22 +178,22 @@ class Campaign:
             self.kept = [*self.kept[-2 * KEPT :], drawn]
         others = self.laws[1:]
         turn = [self.laws[0], others[number % len(others)], others[(number * 2 + 1) % len(others)]]
-        ratios = [self._hold(law, drawn) for law in {law.says: law for law in turn}.values()]
+        f = self.caller()
+        ratios = [self._hold(law, f, drawn) for law in {law.says: law for law in turn}.values()]
         if self.progress and number % 20 == 0:
             self.progress(Progress(self.op.name, number, self.budget.count or 0, len(self.failures)))
         return ratios[0]
 
-    def _hold(self, law: Law, drawn: Drawn) -> float:
+    def _hold(self, law: Law, f: Caller, drawn: Drawn) -> float:
         if not law.when(drawn.case) or (len(self.failed_cases[law.says]) >= KEPT and not self._unshrinkable(law)):
             return 0.0
-        verdict = self._verdict(law, drawn.case)
+        verdict = self._verdict(law, f, drawn.case)
         if verdict.status is Status.SUSPECT:
             verdict = self._strike(law, drawn, verdict)
         self._count(law, drawn, verdict)
         return verdict.ratio
 
-    def _verdict(self, law: Law, case: Case) -> Verdict:
-        f = self.caller()
+    def _verdict(self, law: Law, f: Caller, case: Case) -> Verdict:
         verdict, claim = examine(law, f, case)
         return outside_band(verdict, claim, f, case) if law is self.laws[0] else verdict
 
@@ -201,7 +201,7 @@ class Campaign:
         """Return FAIL when fresh values of the same form leave the band each time, else the SUSPECT verdict."""
         for turn in range(1, STRIKES):
             again = fill(self.op, drawn.form, drawn.regime, drawn.seed + turn, self.precision.storage)
-            if self._verdict(law, again).status not in {Status.SUSPECT, Status.FAIL}:
+            if self._verdict(law, self.caller(), again).status not in {Status.SUSPECT, Status.FAIL}:
                 return verdict
         return replace(verdict, status=Status.FAIL)
 
