@@ -7,18 +7,17 @@ Every tolerance is a theorem, every failure a minimal case with a diagnosis.
     report = d2lref.check("conv2d", my_conv2d)
     print(report)
 
-Importing this package loads NumPy and nothing else that is heavy; the rest is loaded when it is used.
+Importing this package loads nothing, not even NumPy; what it needs is loaded when it is used.
 """
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from d2lref.rounding import Precision as Precision
-
 if TYPE_CHECKING:
     from d2lref import ops as ops
     from d2lref.oracle import Progress, Report
     from d2lref.oracle.expected import Expected
+    from d2lref.rounding import Precision as Precision
     from d2lref.spec import Array, Law, Op
 
 __version__ = "0.1.0"
@@ -29,7 +28,7 @@ def check(
     implementation: Any,
     *,
     vjp: Callable[..., Any] | None = None,
-    precision: str | Precision = "float32",
+    precision: "str | Precision" = "float32",
     arrays: Any = "numpy",
     supports: Mapping[str, Any] | None = None,
     cases: str | int = "ci",
@@ -100,7 +99,7 @@ def conforms(subject: "str | Op", **options: Any) -> Callable[[Callable[..., Any
 
 
 def expected(
-    subject: "str | Op", *arrays: "Array", precision: str | Precision = "float32", **options: Any
+    subject: "str | Op", *arrays: "Array", precision: "str | Precision" = "float32", **options: Any
 ) -> "Expected":
     """Return Expected(value, bound).
 
@@ -120,10 +119,12 @@ def assert_within(actual: Any, expected: "Expected") -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Load `d2lref.ops` when it is first asked for."""
-    if name == "ops":
-        import importlib
+    """Load `d2lref.ops` and `d2lref.Precision` when they are first asked for."""
+    import importlib
 
+    if name == "ops":
         return importlib.import_module("d2lref.ops")
+    if name == "Precision":
+        return importlib.import_module("d2lref.rounding").Precision
     message = f"module 'd2lref' has no attribute {name!r}"
     raise AttributeError(message)

@@ -32,11 +32,6 @@ EXIT_CODES = (
 )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with the codes of the calling convention."""
-    sys.exit(status(arguments))
-
-
 def status(arguments: list[str] | None = None) -> int:
     """Return the exit code of a command line; whatever goes wrong is one line on standard error."""
     try:

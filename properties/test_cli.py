@@ -217,3 +217,22 @@ def test_ctrl_c_writes_what_was_found_and_exits_130(kernels: Path, tmp_path: Pat
     data = json.loads(out.read_text())
     assert data["interrupted"] is True
     assert data["counts"]["executed"] > 0
+
+
+EARLY = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == "d2lref.oracle":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from d2lref.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_it_is_still_importing_is_one_line_too() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "d2lref: interrupted\n")
