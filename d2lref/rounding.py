@@ -301,7 +301,15 @@ def sum_bound(
         elif room := _room(unit, p.accumulator, p):
             error = np.where(added <= room, lost, error)
         error = np.where(added + error < p.accumulator.fmax, error, np.inf)
-        return store_bound(error, y, p, exact=added <= _room(unit, p.stored, p))
+        return store_bound(error, at_most(y, s), p, exact=added <= _room(unit, p.stored, p))
+
+
+def at_most(y: Array, size: Array) -> np.ndarray:
+    """|y|, or `size` where that is less or y is no number: no right answer is larger than the sum of its terms' sizes.
+
+    A wrong one, too large to be stored or no number at all, must not buy itself an infinite bound.
+    """
+    return np.asarray(np.fmin(np.abs(y), size))
 
 
 def store_bound(error: Array, y: Array, p: Precision, *, exact: Array = False) -> np.ndarray:
@@ -487,7 +495,7 @@ def fft_bound(
         lost = 2 * (1 + every) * p.tiny * (amplified * (length + root * norms) + 6 * channels)
         error = (1 + last * root) * (every * energy + lost) + last * full + _own_error(energy, count)
         error = np.where(2 * (length * full + root * norms) < p.accumulator.fmax, error, np.inf)
-    return store_bound(np.broadcast_to(error, np.shape(y)), y, p)
+    return store_bound(np.broadcast_to(error, np.shape(y)), at_most(y, energy), p)
 
 
 @lru_cache

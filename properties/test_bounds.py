@@ -512,6 +512,17 @@ def test_what_is_not_finite_has_no_bound() -> None:
     assert bound[1, 0] < 2.0**-22
 
 
+@pytest.mark.parametrize("answer", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_wrong_answer_does_not_buy_a_larger_bound(answer: float) -> None:
+    """A bound is finite wherever a right answer cannot overflow, whatever the answer is: NaN would pass otherwise."""
+    x, w = np.array([[1.0, -3.0], [0.5, 2.0]]), np.array([[1.0], [7.0]])
+    for p in DECLARED:
+        wrong = multilinear_bound(affine, (x, w), (np.ones(1),), y=np.full((2, 1), answer), p=p)
+        largest = multilinear_bound(affine, (x, w), (np.ones(1),), y=affine(abs(x), w, np.ones(1)), p=p)
+        assert np.isfinite(wrong).all()
+        assert (wrong <= largest * (1 + 2.0**-40)).all()
+
+
 def test_arrays_without_entries_have_bounds_without_entries() -> None:
     empty, full = np.zeros((0, 3)), np.ones((3, 2))
     for p in DECLARED:

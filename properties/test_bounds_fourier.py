@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2lref import rounding
+from d2lref.algorithms import fourier
 from d2lref.rounding import PRESETS, Precision, fft_bound, outward
 from properties.exact import circular, ratio, rational, scaled, worst_transforms
 
@@ -155,3 +156,11 @@ def test_transforms_that_overflow_or_round_away_have_no_bound() -> None:
     assert np.isinf(fft_bound(one, one, 1, 8, np.zeros(3), Precision(), norms=2.0**127)).all()
     assert np.isinf(fft_bound(one, one, 1000, 2**20, np.zeros(3), Precision(accumulate="bfloat16"))).all()
     assert fft_bound(0 * one, 0 * one, 1, 1, np.zeros(3), Precision()).shape == (3,)
+
+
+@pytest.mark.parametrize("answer", [np.nan, np.inf, 3e38])
+def test_a_wrong_answer_does_not_buy_a_larger_bound(answer: float) -> None:
+    x, w, b = np.ones((1, 1, 2, 4)), np.full((1, 3, 2, 2), -2.0), np.ones((1, 3))
+    wrong = fourier.bound(x, w, b, 8, np.full((1, 1, 3, 3), answer), PRESETS["float32_fft"])
+    assert np.isfinite(wrong).all()
+    assert (wrong <= fourier.bound(x, w, b, 8, np.full((1, 1, 3, 3), 13.0), PRESETS["float32_fft"])).all()

@@ -12,7 +12,7 @@ import numpy as np
 
 from d2lref.algorithms.unfold import output_size
 from d2lref.arrays import dilate, namespace, zeros
-from d2lref.rounding import HOST, Precision, fft_bound, store_bound
+from d2lref.rounding import HOST, Precision, at_most, fft_bound, store_bound
 from d2lref.spec import Array, Shape
 
 
@@ -64,6 +64,8 @@ def bound(x: Array, w: Array, b: Array | None, length: int, y: Array, p: Precisi
     inside = replace(p, storage=p.accumulator.name, accumulate=p.accumulator.name)
     error = fft_bound(energy[everywhere], full[everywhere], channels, length, y, inside, norms=both[everywhere])
     error = error + (p.operand_error * energy)[everywhere]
+    largest = energy * (1 + (length + channels) * HOST.u) + (0.0 if b is None else np.abs(b))
+    y = at_most(y, largest[everywhere])
     if b is not None:
         error = error + (p.u + HOST.u) * (np.abs(y) + error) + p.tiny
     return store_bound(error, y, p)

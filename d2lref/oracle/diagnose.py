@@ -194,7 +194,7 @@ def _narrow_accumulator(f: Caller, ask: Ask, seen: list[Seen]) -> str:
         if FORMATS[name].p >= f.precision.accumulator.p:
             continue
         claim = replace(f.precision, accumulate=name)
-        if ask is _gradients:
+        if ask is _gradients or claim.algorithm != "any-order":  # the spread is that of sums of answers
             best = best or (f"{name} accumulation" if all(_within(f.op, claim, s, ask) for s in seen) else "")
             continue
         ratio = _rms_ratio(f.op, claim, seen)
