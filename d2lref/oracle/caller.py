@@ -34,7 +34,8 @@ class RefusedLayout(Raised):
 class Call:
     """One call that a law made.
 
-    "forward" or "vjp", the arrays (float64), the cotangent, the options passed, and the answers.
+    "forward" or "vjp", the arrays (float64), the cotangent, the options passed, the answers (None where nobody has
+    read one), and the memory order of the arrays ("": the plain one).
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Call:
     options: Mapping[str, Any]
     answers: tuple[Any, ...]
     cotangent: Any = None
+    layout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Caller:
             found = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
             return (found,) if len(values) == 1 else tuple(found)
 
-        call = Call("forward", arrays, self._keywords(options), _unread(wanted))
+        call = Call("forward", arrays, self._keywords(options), _unread(wanted), layout=self.layout)
         known = partial(self.bounds.of, ("forward", *arrays), options, bound)
         return Crossing(self._named(stored), answers, wanted, self._reader(call, answers, wanted, known))
 
@@ -146,7 +148,7 @@ class Caller:
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
 
-        call = Call("vjp", arrays, self._keywords(options), _unread(wanted), gy)
+        call = Call("vjp", arrays, self._keywords(options), _unread(wanted), gy, self.layout)
         known = partial(self.bounds.of, ("vjp", *(gy if isinstance(gy, tuple) else (gy,)), *arrays), options, bound)
         return Crossing(self._named(stored, sent), answers, wanted, self._reader(call, answers, wanted, known))
 
