@@ -49,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--versus-log: cannot write {log}: {error.strerror}") from error
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what needs a GPU: where there is none, that is skipped at once, and not left over when time is up."""
+    items.sort(key=lambda item: not str(_parameters(item).get("device", "")).startswith("cuda"))
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, Any]:
+    parameters: Mapping[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters
+
+
 @pytest.fixture
 def versus(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Versus:
     """Return the comparison of this test: `versus(arms, subject, clock)`, see `versus.Versus`."""

@@ -322,10 +322,12 @@ def test_the_verdict_is_one_sentence_of_what_was_measured(whole: Json) -> None:
     assert verdict.sentence(whole) == (
         "The reference with its variants breaks no law and could not be judged in 1 of 3 pairs (4,443 claims on 1 op "
         "in float32 and float64); torch breaks a law of conv2d and is undecided in 1 of 2 pairs; 1 of 4 timed "
-        "contenders is slower than torch, 1 faster, 1 as fast, 1 undecided; noise floor ±0.86 %."
+        "contenders is slower than torch, 1 faster, 1 as fast, 1 unsure, 2 benchmarks were not timed; noise floor "
+        "±0.86 %."
     )
     nothing = {**whole, "conformance": [], "benchmarks": [], "runs": [{"noise": {}}]}
-    assert verdict.sentence(nothing) == "Nothing was judged; nothing was timed."
+    assert verdict.sentence(nothing) == "Nothing was judged; nothing was timed, 2 benchmarks were not timed."
+    assert verdict.sentence({**nothing, "untimed": []}) == "Nothing was judged; nothing was timed."
 
 
 def test_doubt_and_noise_leave_no_verdict() -> None:

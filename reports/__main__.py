@@ -22,7 +22,25 @@ EXIT_CODES = (
 )
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+HELP = """Judge the reference and torch, time both on real input, and write one page about it.
+
+\b
+python -m reports                             the whole job, in at most 5 minutes on two cores
+python -m reports --only judge --cases ci     judge twenty times as many cases, and time nothing
+python -m reports --resume                    go on after Ctrl-C
+python -m reports html reports/latest         write the page again, from the records alone
+python -m reports summary reports/latest      print the same as Markdown
+
+Every implementation of every op is judged in float32 and float64, one on each core. Then the quick benchmarks run
+by themselves: layers of LeNet, VGG and ResNet-50, and filters on two photographs, against torch on one thread.
+Close other programs meanwhile. The report is index.html, summary.md and results.json; each result is in the
+folder `records` as soon as it is measured, and Ctrl-C writes the report from what there is.
+"""
+
+
+@click.group(
+    help=HELP, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
+)
 @click.option("--only", type=click.Choice(["judge", "bench"]), help="Do one half of the job.")
 @click.option(
     "--cases",
@@ -47,20 +65,7 @@ EXIT_CODES = (
 @click.option("--resume", is_flag=True, help="Keep what an earlier run measured in that folder, and do the rest.")
 @click.pass_context
 def cli(context: click.Context, /, implementations: str | None, **options: Any) -> int:
-    r"""Judge the reference and torch, time both on real input, and write one page about it.
-
-    \b
-    python -m reports                             the whole job, in at most 5 minutes on two cores
-    python -m reports --only judge --cases ci     judge twenty times as many cases, and time nothing
-    python -m reports --resume                    go on after Ctrl-C
-    python -m reports html reports/latest         write the page again, from the records alone
-    python -m reports summary reports/latest      print the same as Markdown
-
-    Every implementation of every op is judged in float32 and float64, one on each core. Then the quick benchmarks run
-    by themselves: layers of LeNet, VGG and ResNet-50, and filters on two photographs, against torch on one thread.
-    Close other programs meanwhile. The report is index.html, summary.md and results.json; each result is in the
-    folder `records` as soon as it is measured, and Ctrl-C writes the report from what there is.
-    """
+    """Do the main job, unless a command follows."""
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0

@@ -32,7 +32,8 @@ def speed(ratio: Json, flags: Sequence[str], limit: float) -> str:
 
 def sentence(results: Json) -> str:
     """Return the verdict in one sentence: who agrees with the mathematics, how many are slower, the noise floor."""
-    parts = [agreement(results["conformance"]), timing(results["benchmarks"]), noise(results["runs"])]
+    untimed = sum(row["outcome"] in UNTIMED for row in results["untimed"])
+    parts = [agreement(results["conformance"]), timing(results["benchmarks"], untimed), noise(results["runs"])]
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -69,18 +70,24 @@ def _disagreement(who: str, rows: Sequence[Json]) -> str:
     return f"{who} {_and(words)}"
 
 
-def timing(rows: Sequence[Json]) -> str:
-    """Return how many contenders are slower than their baseline."""
+UNTIMED = ("not run", "failed")
+"""What became of a benchmark that should have been timed and was not (a skipped one has no device or library)."""
+
+
+def timing(rows: Sequence[Json], untimed: int = 0) -> str:
+    """Return how many contenders are slower than their baseline, and how many benchmarks gave nothing."""
+    missing = f"{untimed} {_plural('benchmark', untimed)} {'was' if untimed == 1 else 'were'} not timed"
     if not rows:
-        return "nothing was timed"
+        return f"nothing was timed{f', {missing}' if untimed else ''}"
     count = Counter(row["verdict"] for row in rows)
     baseline = _and(sorted({row["baseline"] for row in rows}))
     words = [f"{count['slower']} of {len(rows)} timed contenders {_are(count['slower'])} slower than {baseline}"]
     words += [f"{count[kind]} {word}" for kind, word in OTHERS.items() if count[kind]]
+    words += [missing] if untimed else []
     return ", ".join(words)
 
 
-OTHERS = {"faster": "faster", "same": "as fast", "unsure": "undecided"}
+OTHERS = {"faster": "faster", "same": "as fast", "unsure": "unsure"}
 
 
 def noise(runs: Sequence[Json]) -> str:
