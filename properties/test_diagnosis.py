@@ -49,6 +49,15 @@ def in_half(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
     return total.astype(x.dtype)
 
 
+def flushing(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
+    """Return a convolution that takes subnormal numbers for zero and answers no others."""
+
+    def flushed(a: Any) -> Any:
+        return a if a is None else np.where(np.abs(a) < np.finfo(a.dtype).tiny, a.dtype.type(0), a)
+
+    return flushed(unfold(flushed(x), flushed(weight), flushed(bias), **options))
+
+
 WRONG: list[tuple[str, Kernel, str]] = [
     ("filter flipped", on_weight(lambda w: w[:, :, ::-1, ::-1]), "the filter is flipped ("),
     ("one axis flipped", on_weight(lambda w: w[:, :, :, ::-1]), "the filter is flipped along one axis only"),
@@ -56,6 +65,7 @@ WRONG: list[tuple[str, Kernel, str]] = [
     ("bfloat16 operands", on_operands("bfloat16"), "bfloat16 operands, float32 accumulation"),
     ("float16 operands", on_operands("float16"), "float16 operands, float32 accumulation"),
     ("float16 sums", in_half, "float16 accumulation"),
+    ("subnormals flushed", flushing, "subnormal numbers flushed to zero"),
 ]
 
 

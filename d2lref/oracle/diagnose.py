@@ -24,15 +24,19 @@ class Diagnosis:
     """What a failure looks like. mistake: the known mistake with the same answers, and whom it cites.
 
     Precision: the arithmetic that explains the error. depends_on: (option, value, the default with which it passes).
+    asked: False when the run was interrupted before it could be asked for.
     """
 
     mistake: str = ""
     cites: str = ""
     precision: str = ""
     depends_on: tuple[tuple[str, Any, Any], ...] = ()
+    asked: bool = True
 
     def __str__(self) -> str:
         """Return the diagnosis in a few sentences."""
+        if not self.asked:
+            return "none, and the case is not minimal: the run was interrupted"
         parts = [f"matches the mistake: {self.mistake} ({self.cites})"] if self.mistake else []
         parts += [f"consistent with: {self.precision}"] if self.precision else []
         parts += [f"depends on {name}={value!r} (passes with {default!r})" for name, value, default in self.depends_on]
@@ -138,11 +142,23 @@ def _matches(wrong: Caller, ask: Ask, seen: list[Seen]) -> int:
     return explained
 
 
+def differs(right: Caller, wrong: Caller, case: Case, *, forward: bool, vjp: bool) -> bool:
+    """Return whether two callers answer differently, beyond what rounding may do, on a case; so does an exception."""
+    asks = [*([_forward] if forward else []), *([_gradients] if vjp else [])]
+    try:
+        return not all(_close(ask(right, case), ask(wrong, case)) for ask in asks)
+    except (Raised, WrongAnswer):
+        return True
+
+
 def precision_hypothesis(f: Caller, ask: Ask, seen: list[Seen]) -> str:
     """Return the narrower arithmetic whose answers these are.
 
-    Rounded operands, a narrow store, or a narrow accumulator.
+    Subnormals flushed, rounded operands, a narrow store, or a narrow accumulator.
     """
+    flushed = replace(f.precision, subnormals="flushed")
+    if not f.precision.flushed and all(_keeps(f.op, flushed, s, ask) for s in seen):
+        return "subnormal numbers flushed to zero"
     narrow = [n for n, form in FORMATS.items() if form.p < f.precision.stored.p]
     for name in sorted(narrow, key=lambda n: -FORMATS[n].p - (n == "float16") / 2):
         if _explains(seen, partial(_rounded_operands, f.op, ask, name)):
@@ -209,13 +225,18 @@ def _narrow_accumulator(f: Caller, ask: Ask, seen: list[Seen]) -> str:
 def _within(op: Op, claim: Precision, s: Seen, ask: Ask) -> bool:
     """Return whether the answers keep the bound of the claim, with operands in the accumulator's format."""
     wide = replace(claim, operands=claim.accumulate if claim.accumulate != "float32" else None)
+    return _keeps(op, wide, s, ask)
+
+
+def _keeps(op: Op, claim: Precision, s: Seen, ask: Ask) -> bool:
+    """Return whether the answers keep the bound of the claim."""
     exact = tuple(None if p is None else p.value for p in s.exact)
     with np.errstate(all="ignore"):
         if ask is _gradients:
             sent = s.case.cotangents if len(op.outputs) > 1 else s.case.cotangents[0]
-            bounds = op.vjp_bound(exact, wide, sent, *s.case.arrays, **s.case.options)
+            bounds = op.vjp_bound(exact, claim, sent, *s.case.arrays, **s.case.options)
         else:
-            found = op.bound(exact if len(exact) > 1 else exact[0], wide, *s.case.arrays, **s.case.options)
+            found = op.bound(exact if len(exact) > 1 else exact[0], claim, *s.case.arrays, **s.case.options)
             bounds = found if len(exact) > 1 else (found,)
         held = [
             (np.isinf(b) | (np.abs(a.value - e.value) <= b)).all()
