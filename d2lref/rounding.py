@@ -540,8 +540,8 @@ class Pair:
 
     Arithmetic here is the judge's own: its rounding is found exactly (ASNA, section 4.3, for sums; Dekker 1971, A
     floating-point technique for extending the available precision, section 5, for products) and added to the error, so
-    that small integers stay exact. `Running` adds the roundings of an implementation. Values that are not finite count
-    as exact when they come of operands that are not finite and have no error.
+    that small integers stay exact. `Running` adds the roundings of an implementation. What comes of a value that is not
+    finite, and should be within a finite distance of the exact one, counts as exact: so that a wrong NaN is seen.
     """
 
     __array_ufunc__: ClassVar[None] = None  # `array * pair` is the pair's business, not NumPy's
@@ -611,7 +611,9 @@ class Pair:
             relative = self.value.size / max(np.size(size), 1) * HOST.u
             exact = size * (1 + relative) <= min(2.0**HOST.p * lattice_unit(self.value), HOST.fmax)
             error = self.error.sum(axis=axis, keepdims=keepdims) + np.where(exact, 0.0, relative * size)
-        return Pair(np.asarray(value), np.where(np.isnan(error), np.inf, error))
+            finite = np.isfinite(self.value).all(axis=axis, keepdims=keepdims)
+            known = np.isfinite(self.error).all(axis=axis, keepdims=keepdims)
+        return Pair(np.asarray(value), np.where(~finite & known, 0.0, np.where(np.isnan(error), np.inf, error)))
 
 
 def as_pair(value: Pair | Array) -> Pair:
@@ -657,10 +659,10 @@ def _leading_half(a: np.ndarray) -> np.ndarray:
 
 
 def _settled(a: Pair, b: Pair, value: np.ndarray, error: np.ndarray) -> Pair:
-    """Return Pair(value, error) with an error for what is not finite: 0 if an operand was not and both are exact."""
+    """Return Pair(value, error) with an error for what is not finite: 0 if an operand was not, with a finite error."""
     if np.isfinite(value + error).all():
         return Pair(value, error)
-    given = ~(np.isfinite(a.value) & np.isfinite(b.value)) & (a.error == 0) & (b.error == 0)
+    given = ~(np.isfinite(a.value) & np.isfinite(b.value)) & np.isfinite(a.error) & np.isfinite(b.error)
     unknown = np.isnan(error) | ~np.isfinite(value)
     return Pair(value, np.where(given, 0.0, np.where(unknown, np.inf, error)))
 

@@ -354,3 +354,15 @@ def test_running_errors_are_infinite_where_a_divisor_or_a_radicand_may_vanish() 
         assert np.isinf(run.rsqrt(near_zero).error).all()
     assert np.isinf(run.div(one, Pair.exact(np.full(1, 2.0**-140))).error).all()  # the reciprocal overflows
     assert np.isinf(run.rsqrt(Pair.exact(-np.ones(1))).error).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_stays_wrong_in_sums_and_products(wrong: float) -> None:
+    """Its bound says that it is near the exact value, so that an equation with it must fail and not become vacuous."""
+    answer, right = Pair(np.array([1.0, wrong]), np.array([0.5, 0.5])), Pair(np.ones(2), np.zeros(2))
+    for pair in (answer + right, right - answer, answer * right, answer.sum(keepdims=True), inner(answer, right)):
+        unbounded = ~np.isfinite(pair.value)
+        assert unbounded.any()
+        assert (pair.error[unbounded] == 0).all()
+    overflown = Pair(np.array([1e308]), np.zeros(1)) * 10.0
+    assert np.isinf(overflown.error).all()
