@@ -13,6 +13,8 @@ from d2lref.rounding import PRESETS
 from d2lref.spec import Array, Law, Mistake, Op
 from properties.worlds import OPS, some_cases
 
+pytestmark = pytest.mark.once
+
 MANY = 250  # drawn cases in which a law finds its mistake: it stops at the first
 FEW = 40  # drawn cases on which the other laws must all be silent for a law to be the only one
 F32 = PRESETS["float32"]
