@@ -10,12 +10,13 @@ Every tolerance is a theorem, every failure a minimal case with a diagnosis.
 Importing this package loads nothing, not even NumPy; what it needs is loaded when it is used.
 """
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from d2lref import ops as ops
-    from d2lref.oracle import Progress, Report
+    from d2lref.oracle import Library, Progress, Report
     from d2lref.oracle.expected import Expected
     from d2lref.rounding import Precision as Precision
     from d2lref.spec import Array, Law, Op
@@ -45,9 +46,10 @@ def check(
     *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
     precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy",
     "torch", "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default
-    only), a value, a tuple of values or a predicate; "empty_batch": False; "layouts": a tuple of names. cases: "quick"
-    (1-2 s), "ci" (20-30 s), "deep" (10 min), a count, or "60s". seed: another seed draws other cases. progress: called
-    with a Progress now and then. on_fail: "collect", or "stop" at the first failure.
+    only), a value, a tuple of values or a predicate; an optional array -> False (never there) or True (always there);
+    "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count,
+    or "60s". seed: another seed draws other cases. progress: called with a Progress now and then. on_fail: "collect",
+    or "stop" at the first failure.
 
     Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
     KeyboardInterrupt with a `report`) on Ctrl-C.
@@ -56,24 +58,44 @@ def check(
 
     from d2lref import catalogue, oracle, rounding
 
-    _expect("on_fail", on_fail, fits=on_fail in ("collect", "stop"), wanted="'collect' or 'stop'")
-    _expect("seed", seed, fits=isinstance(seed, int) and seed >= 0, wanted="an integer >= 0")
-    _expect("supports", supports, fits=supports is None or isinstance(supports, Mapping), wanted="a mapping")
-    _expect("progress", progress, fits=progress is None or callable(progress), wanted="a callable")
+    _check_meaning(seed, supports, progress, on_fail)
     op, claimed = catalogue.subject(subject), rounding.precision(precision)
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
     judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
-    place.to(np.zeros(1, np.float32), claimed.storage)
+    _handed_over(place, np.zeros(1, np.float32), claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     budget = oracle.Budget.of(cases)
-    return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, seed, on_fail == "stop", progress))
+    return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, int(seed), on_fail == "stop", progress))
+
+
+def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> None:
+    """Raise ValueError for arguments of check that mean nothing, whatever the subject is."""
+    stops = isinstance(on_fail, str) and on_fail in {"collect", "stop"}
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    _expect("on_fail", on_fail, fits=stops, wanted="'collect' or 'stop'")
+    _expect("seed", seed, fits=whole and seed >= 0, wanted="an integer >= 0")
+    _expect("supports", supports, fits=supports is None or isinstance(supports, Mapping), wanted="a mapping")
+    _expect("progress", progress, fits=progress is None or callable(progress), wanted="a callable")
+
+
+def _handed_over(library: "Library", array: "Array", storage: str) -> None:
+    """Raise TypeError when the array library cannot be handed an array, before any case is drawn."""
+    try:
+        library.to(array, storage)
+    except ValueError:
+        raise
+    except Exception as error:
+        message = f"arrays: to(array) raised {type(error).__name__}: {error}, expected an array of {storage}"
+        raise TypeError(" ".join(message.split())) from error
 
 
 def _expect(name: str, value: Any, *, fits: bool, wanted: str) -> None:
     """Raise ValueError for an argument that means nothing."""
+    from d2lref.oracle.implementation import shown
+
     if not fits:
-        message = f"{name}: {value!r}, expected {wanted}"
+        message = f"{name}: {shown(value)}, expected {wanted}"
         raise ValueError(message)
 
 
@@ -103,7 +125,10 @@ def expected(
 ) -> "Expected":
     """Return Expected(value, bound).
 
-    The exact value in float64 and how far a correct implementation of the precision may be from it.
+    The exact value in float64 and how far a correct implementation of the precision may be from it. Both are about the
+    arrays as an implementation receives them: they are first rounded to the storage format of the precision.
+
+    Raises TypeError or ValueError, in one line, for arrays or options that the subject does not take.
     """
     from d2lref import catalogue, rounding
     from d2lref.oracle.expected import expected as exactly
@@ -112,7 +137,10 @@ def expected(
 
 
 def assert_within(actual: Any, expected: "Expected") -> None:
-    """Raise AssertionError, naming the worst element, when `actual` leaves the bound of `expected`."""
+    """Raise AssertionError, naming the worst element, when `actual` leaves the bound of `expected`.
+
+    What is no array of real numbers leaves it too. Raises TypeError when `expected` is not what `expected()` returned.
+    """
     from d2lref.oracle.expected import assert_within as within
 
     within(actual, expected)

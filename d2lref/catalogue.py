@@ -4,6 +4,7 @@ Every failure to find one is one clear line.
 """
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d2lref.oracle.implementation import NUMPY, Implementation, Library
+from d2lref.oracle.implementation import NUMPY, Implementation, Library, binding, shown
 from d2lref.spec import Op
 
 ADAPTERS = ("torch",)
@@ -30,14 +31,17 @@ def subjects() -> Mapping[str, Op]:
     return {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
 
 
-def subject(name: str | Op) -> Op:
+def subject(name: Any) -> Op:
     """Return the op of that name (an Op is returned as it is). Raises NotFound with the nearest names."""
     if isinstance(name, Op):
         return name
+    if not isinstance(name, str):
+        message = f"subject: {shown(name)}, expected a name (d2lref list shows all) or an Op"
+        raise NotFound(message)
     known = subjects()
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(str(name), known, n=3) or list(known)
+    near = difflib.get_close_matches(name, known, n=3) or list(known)
     message = f"subject {name!r} is not known; perhaps {', '.join(near)} (d2lref list shows all {len(known)})"
     raise NotFound(message)
 
@@ -50,18 +54,30 @@ def library(arrays: Any) -> Library:
     if isinstance(arrays, Library):
         return arrays
     if isinstance(arrays, tuple) and len(arrays) == 2 and all(map(callable, arrays)):
-        to, back = arrays
-        return Library("custom", lambda array, dtype: to(NUMPY.to(array, dtype)), back)
-    if arrays == "numpy":
+        return _pair(*arrays)
+    if isinstance(arrays, str) and arrays == "numpy":
         return NUMPY
     if isinstance(arrays, str) and arrays.partition(":")[0] in ADAPTERS:
         module, device = _adapter(arrays)
         found: Library = module.library(device)
         return found
-    message = (
-        f"arrays: {arrays!r}, expected numpy, {', '.join(ADAPTERS)} (or torch:cuda), or a pair of functions to and back"
-    )
+    known = f"numpy, {', '.join(ADAPTERS)} (or torch:cuda)"
+    message = f"arrays: {shown(arrays)}, expected {known}, or a pair of functions to and back"
     raise NotFound(message)
+
+
+def _pair(to: Callable[..., Any], back: Callable[..., Any]) -> Library:
+    """Return the array library behind a pair of functions, with the imports that bind them in reproductions."""
+    texts = [binding(f, name) or f"{name} = ...  # put your function here" for f, name in ((to, "to"), (back, "back"))]
+    preamble = "\n".join(["", *texts])
+    return Library(
+        "custom",
+        lambda array, dtype: to(NUMPY.to(array, dtype)),
+        back,
+        preamble=preamble,
+        to_text="to({})",
+        back_text="np.asarray(back({}))",
+    )
 
 
 def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
@@ -143,7 +159,7 @@ def attribute(text: str) -> Callable[..., Any]:
     module = _module(place)
     value: Any = module
     for part in name.split("."):
-        if not hasattr(value, part):
+        if not _has(value, part):
             near = difflib.get_close_matches(part, dir(value), n=3)
             hint = f"; perhaps {', '.join(near)}" if near else ""
             message = f"target {text!r}: {place} has no {part!r}{hint}"
@@ -154,6 +170,15 @@ def attribute(text: str) -> Callable[..., Any]:
         raise NotFound(message)
     called: Callable[..., Any] = value
     return called
+
+
+def _has(value: Any, name: str) -> bool:
+    """Return whether a thing has an attribute; one that raises when asked has none."""
+    try:
+        getattr(value, name)
+    except Exception:  # noqa: BLE001 - attributes are a stranger's code
+        return False
+    return True
 
 
 def _module(place: str) -> ModuleType:
@@ -175,6 +200,13 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file():
         message = f"target {str(path)!r}: no such file"
         raise NotFound(message)
+    return _loaded(path.absolute(), path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _loaded(path: Path, stamp: int) -> ModuleType:
+    """Return the module of a file as it was at a time: one module for all that is asked of it."""
+    del stamp
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         message = f"target {str(path)!r}: not a Python file"

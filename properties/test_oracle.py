@@ -433,7 +433,7 @@ def test_options_without_a_default_are_always_passed() -> None:
     def strict(x: Any, weight: Any, *, scale: float) -> Any:
         return right(x, weight, scale=scale)
 
-    assert d2lref.oracle.implementation(op, strict).demanded == {"scale"}
+    assert d2lref.oracle.implementation(op, strict).takes.demanded == {"scale"}
     report = check(strict)
     assert {v.status for v in report.verdicts} <= {Status.PASS, Status.ABSENT, Status.VACUOUS}
 

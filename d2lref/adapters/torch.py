@@ -1,5 +1,6 @@
 """torch (eager): functional forms with their autograd, on the CPU or on CUDA."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 
-from d2lref.oracle.implementation import LAYOUTS, Implementation, Library
+from d2lref.oracle.implementation import LAYOUTS, Implementation, Library, Signature
 from d2lref.spec import Array
 
 _LAYOUTS = tuple(
@@ -23,7 +24,8 @@ def library(device: str = "cpu") -> Library:
         raise RuntimeError(message)
 
     def to(array: np.ndarray, dtype: str) -> Array:
-        return torch.from_numpy(_bearable(array)).to(device=place, dtype=getattr(torch, dtype))
+        borne = array if _bears(array) else array.copy()
+        return torch.from_numpy(borne).to(device=place, dtype=getattr(torch, dtype))
 
     move = f".to('{device}')" if place.type != "cpu" else ""
     return Library(
@@ -31,21 +33,32 @@ def library(device: str = "cpu") -> Library:
         to,
         _back,
         _LAYOUTS,
-        "import torch",
-        f"torch.from_numpy({{}}){move}",
-        "{}.detach().cpu().numpy()",
+        _PREAMBLE,
+        f"torch.from_numpy({{}}).to(torch.{{dtype}}){move}",
+        "home({})",
+        _bears,
     )
 
 
-def _bearable(array: np.ndarray) -> np.ndarray:
-    """Return an equal array in a memory order that torch bears: no negative strides, and no crash.
+def _bears(array: np.ndarray) -> bool:
+    """Return whether torch takes an array in its memory order: no negative strides, and no crash.
 
     A convolution ends the process when the last axis has one entry and the channels come last in memory
     (https://github.com/pytorch/pytorch/issues/195394; in torch 2.13.0 on the CPU with a bias, a stride of 2 or more,
     dilation and padding). Such arrays are handed over in plain order.
     """
     crashes = array.ndim > 2 and array.shape[-1] == 1 and not array.flags.c_contiguous
-    return array.copy() if crashes or any(s < 0 for s in array.strides) else array
+    return not crashes and all(s >= 0 for s in array.strides)
+
+
+_PREAMBLE = """
+import torch
+
+
+def home(tensor):
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+""".strip()
 
 
 def _back(tensor: Array) -> np.ndarray:
@@ -60,17 +73,25 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
     forward = _FORWARD.get(name)
     if forward is None:
         return None
-    text = _ORIGIN.get(name.rstrip("123d"), f"implementation = torch.nn.functional.{name}").format(axes=name[-2:-1])
+    text = _origin(name)
     return Implementation(
         f"torch {torch.__version__} {name} on {device}",
         forward,
         vjp_of(forward),
         library(device),
-        required=3 if name == "batch_norm" else 0,
+        Signature(required=3 if name == "batch_norm" else 0),
         supports=_SUPPORTS.get(name, {}),
         origin=text,
-        vjp_origin=f"{text}\n\n{_VJP_ORIGIN}",
+        vjp_origin=f"{text}\n\n\n{_VJP_ORIGIN.format(held=_HELD.get(name, ()))}",
     )
+
+
+def _origin(name: str) -> str:
+    """Return the text that binds the name `implementation`: torch's own function, or one of this file."""
+    for stem, make in (("corr", _correlate), ("convolve", _convolve)):
+        if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
+            return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
+    return f"implementation = torch.nn.functional.{name}"
 
 
 def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
@@ -78,12 +99,10 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
     With several outputs gy is a tuple and the first is followed.
     """
+    held = _HELD["batch_norm"] if forward is F.batch_norm else ()
 
     def vjp(gy: Any, *arrays: Any, **options: Any) -> tuple[Any, ...]:
-        leaves = [
-            None if a is None else a.detach().clone().requires_grad_(_followed(forward, i))
-            for i, a in enumerate(arrays)
-        ]
+        leaves = [None if a is None else a.detach().clone().requires_grad_(i not in held) for i, a in enumerate(arrays)]
         y = forward(*leaves, **options)
         asked = [a for a in leaves if a is not None and a.requires_grad]
         gradients = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
@@ -92,12 +111,7 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     return vjp
 
 
-def _followed(forward: Callable[..., Any], place: int) -> bool:
-    """Return whether autograd follows this array.
-
-    All but the running statistics of batch_norm, which it updates in place.
-    """
-    return not (forward is F.batch_norm and place in {1, 2})
+_HELD: Mapping[str, tuple[int, ...]] = {"batch_norm": (1, 2)}  # autograd must not follow what is updated in place
 
 
 def _correlate(axes: int) -> Callable[..., Any]:
@@ -131,22 +145,24 @@ def _convolve(axes: int) -> Callable[..., Any]:
     return convolve
 
 
-_ORIGIN = {
-    "corr": """
-def implementation(x, kernel):
-    return torch.nn.functional.conv{axes}d(x[None, None], kernel[None, None])[0, 0]
-""".strip(),
-    "convolve": "from d2lref.adapters.torch import implementation as adapter\n\n"
-    'implementation = adapter("convolve{axes}d").forward',
-}
+_IMPORTS = """
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+
+Array = Any
+
+
+""".lstrip()
 
 _VJP_ORIGIN = """
 def vjp(gy, *arrays, **options):
-    leaves = [None if a is None else a.clone().requires_grad_() for a in arrays]
+    leaves = [None if a is None else a.clone().requires_grad_(i not in {held}) for i, a in enumerate(arrays)]
     y = implementation(*leaves, **options)
-    asked = [a for a in leaves if a is not None]
+    asked = [a for a in leaves if a is not None and a.requires_grad]
     found = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
-    return tuple(None if a is None else next(found) for a in leaves)
+    return tuple(None if a is None or not a.requires_grad else next(found) for a in leaves)
 """.strip()
 
 _FORWARD: Mapping[str, Callable[..., Any]] = {

@@ -26,7 +26,11 @@ class Raised(Exception):
     """The implementation raised on valid input; the cause is chained."""
 
 
-class RefusedLayout(Raised):
+class Unsupported(Raised):
+    """A call that lies outside what the implementation says it supports; the text says what of it."""
+
+
+class RefusedLayout(Unsupported):
     """The implementation raised because of the memory order of its input: it does not support that order."""
 
 
@@ -120,8 +124,8 @@ class Caller:
     def raw(self, *arrays: Array, **options: Any) -> Crossing:
         """Return the call of the forward function as it was made, before anything is read from its answers."""
         arrays = self._whole(arrays)
+        self._supported(arrays, options)
         stored = self.stored(*arrays)
-        answers = self._outputs(self._run(self.implementation.forward, self.passed(stored), options), stored)
         wanted = self.op.shape(*map(_shape, arrays), **options)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -129,8 +133,10 @@ class Caller:
             return (found,) if len(values) == 1 else tuple(found)
 
         call = Call("forward", arrays, self._keywords(options), _unread(wanted), layout=self.layout)
+        read = self._reader(call)
+        answers = self._outputs(self._run(self.implementation.forward, self.passed(stored), call.options), stored)
         known = partial(self.bounds.of, ("forward", *arrays), options, bound)
-        return Crossing(self._named(stored), answers, wanted, self._reader(call, answers, wanted, known))
+        return Crossing(self._named(stored), answers, wanted, partial(read, answers, wanted, known))
 
     def raw_vjp(self, gy: Any, *arrays: Array, **options: Any) -> Crossing:
         """Return the call of the vjp as it was made: the cotangents count among what was handed over, as gy."""
@@ -138,19 +144,21 @@ class Caller:
             message = "no vjp was given"
             raise WrongAnswer(message)
         arrays = self._whole(arrays)
+        self._supported(arrays, options, vjp=True)
         stored, sent = self.stored(*arrays), self.stored(*(gy if isinstance(gy, tuple) else (gy,)))
         cotangent = tuple(sent) if isinstance(gy, tuple) else sent[0]
-        found = self._run(self.implementation.vjp, [cotangent, *self.passed(stored)], options)
         followed = zip(arrays, self.op.operands, strict=True)
         wanted = tuple(_shape(a) if a is not None and o.differentiable else None for a, o in followed)
-        answers = _aligned(found, wanted)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
 
-        call = Call("vjp", arrays, self._keywords(options), _unread(wanted), gy, self.layout)
+        call = Call("vjp", arrays, self._keywords(options, vjp=True), _unread(wanted), gy, self.layout)
+        read = self._reader(call)
+        handed = [cotangent, *self.passed(stored, vjp=True)]
+        answers = _aligned(self._run(self.implementation.vjp, handed, call.options), wanted)
         known = partial(self.bounds.of, ("vjp", *(gy if isinstance(gy, tuple) else (gy,)), *arrays), options, bound)
-        return Crossing(self._named(stored, sent), answers, wanted, self._reader(call, answers, wanted, known))
+        return Crossing(self._named(stored, sent), answers, wanted, partial(read, answers, wanted, known))
 
     def _run(self, function: Callable[..., Any], arrays: list[Any], options: Mapping[str, Any]) -> Any:
         """Return what the function answers.
@@ -159,7 +167,7 @@ class Caller:
         end of the run.
         """
         try:
-            return function(*arrays, **self._keywords(options))
+            return function(*arrays, **options)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -170,16 +178,21 @@ class Caller:
         heads = ["gy"] if len(sent) == 1 else [f"gy of {name}" for name in self.op.outputs[: len(sent)]]
         return dict(zip([*heads, *(o.name for o in self.op.operands)], [*sent, *stored], strict=True))
 
-    def _reader(
-        self, call: Call, answers: tuple[Any, ...], wanted: tuple[Any, ...], bound: Callable[..., tuple[Any, ...]]
-    ) -> Callable[[], tuple[Pair | None, ...]]:
-        """Return `read` of a Crossing; the call is recorded now, and its answers when they are read."""
+    def _supported(self, arrays: tuple[Array, ...], options: Mapping[str, Any], *, vjp: bool = False) -> None:
+        """Raise Unsupported for a call that lies outside what the implementation supports."""
+        if what := self.implementation.outside(self.op, arrays, options, vjp=vjp):
+            raise Unsupported(what)
+
+    def _reader(self, call: Call) -> Callable[..., tuple[Pair | None, ...]]:
+        """Return `read` of a Crossing; the call is recorded now, before it is made, its answers when they are read."""
         role = "gradient" if call.kind == "vjp" else "answer"
         place = len(self.calls) if self.calls is not None else 0
         if self.calls is not None:
             self.calls.append(call)
 
-        def read() -> tuple[Pair | None, ...]:
+        def read(
+            answers: tuple[Any, ...], wanted: tuple[Any, ...], bound: Callable[..., tuple[Any, ...]]
+        ) -> tuple[Pair | None, ...]:
             values = self._values(answers, wanted, role)
             pairs = _pairs(values, bound(values))
             if self.calls is not None:
@@ -199,7 +212,7 @@ class Caller:
         except Exception:  # noqa: BLE001 - any exception refuses
             back = self.implementation.library.back
             changed = any(a is not None and not (np.asarray(back(a)) == 1).all() for a in stored)
-            return "refused, but its input was changed" if changed else ""
+            return f"refused {rejection.says}, but its input was changed" if changed else ""
         return f"accepted {rejection.says}: {_call_text(self.op, rejection)}"
 
     def with_layout(self, layout: str) -> "Caller":
@@ -229,12 +242,13 @@ class Caller:
         """Return the arrays with None for every operand that was left out at the end."""
         return (*arrays, *[None] * (len(self.op.operands) - len(arrays)))
 
-    def passed(self, stored: list[Any]) -> list[Any]:
+    def passed(self, stored: list[Any], *, vjp: bool = False) -> list[Any]:
         """Return the arrays to pass: absent ones at the end are omitted, unless the callable demands them."""
-        return [*trimmed(stored), *[None] * (self.implementation.required - len(trimmed(stored)))]
+        required = self.implementation.signature(vjp=vjp).required
+        return [*trimmed(stored), *[None] * (required - len(trimmed(stored)))]
 
-    def _keywords(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return self.implementation.keywords(self.op, options, self.left_out)
+    def _keywords(self, options: Mapping[str, Any], *, vjp: bool = False) -> dict[str, Any]:
+        return self.implementation.keywords(self.op, options, self.left_out, vjp=vjp)
 
     def _outputs(self, answer: Any, stored: list[Any]) -> tuple[Any, ...]:
         """Return one answer per output; a bare array of an op with state means that the state was updated in place."""
@@ -248,7 +262,9 @@ class Caller:
     def _values(self, answers: tuple[Any, ...], shapes: tuple[Any, ...], role: str) -> tuple[Any, ...]:
         """Return the answers as new float64 NumPy arrays of the shapes wanted, None where None is wanted."""
         if len(answers) != len(shapes):
-            message = f"{len(answers)} {role}s came back, expected {len(shapes)}"
+            bare = any(o.state for o in self.op.operands) and role == "answer"
+            hint = f" ({', '.join(self.op.outputs)}), or a bare array after an update in place" if bare else ""
+            message = f"{len(answers)} {role}{'s' * (len(answers) != 1)} came back, expected {len(shapes)}{hint}"
             raise WrongAnswer(message)
         return tuple(None if s is None else self._value(a, s, role) for a, s in zip(answers, shapes, strict=True))
 

@@ -16,9 +16,10 @@ import numpy as np
 from d2lref.oracle.caller import Call, Caller, Raised, WrongAnswer
 from d2lref.oracle.common import all_laws, common_mistakes
 from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose
-from d2lref.oracle.finding import Finding, reproduction, wrong_element
+from d2lref.oracle.finding import Finding, wrong_element
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, Verdict, examine, hold, outside_band
+from d2lref.oracle.program import reproduction
 from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.shrink import Search, guarded, shrink
 from d2lref.oracle.sources import Choices, Drawn, draw_case, gallery, seeded
@@ -266,8 +267,8 @@ class Campaign:
         diagnosis = Diagnosis() if raised else diagnose(law, self.caller(), minimal, around, fails)
         calls = self._calls(law, minimal)
         worst = wrong_element(self.caller(), calls)
-        element, call = worst or (None, None)
-        text = reproduction(self.caller(), law.says, call or (calls[0] if calls else None), element, verdict)
+        element = worst[0] if worst else None
+        text = reproduction(self.caller(), law.says, calls, worst, verdict)
         return Finding(
             self.op.name,
             self.implementation.name,

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from d2lref.arrays import to_numpy
+from d2lref.oracle.implementation import shown
 from d2lref.oracle.judge import Status, judge
-from d2lref.rounding import Precision, outward
-from d2lref.spec import Array, Claim, Op
+from d2lref.rounding import Precision, outward, round_to
+from d2lref.spec import REQUIRED, Array, Claim, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,14 @@ class Expected:
 def expected(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], p: Precision) -> Expected:
     """Return the definition's value in float64 and its bound for implementations of the precision.
 
-    Raises TypeError for an option the op does not have, ValueError for shapes that do not fit.
+    Both are those of the arrays rounded to the storage format, which is what an implementation receives: what rounding
+    the input costs belongs to the caller, and no bound of the op covers it.
+
+    Raises TypeError for an option the op does not have, for one without a default that is missing, and for what is no
+    array; ValueError for shapes that do not fit.
     """
-    for name in options:
-        if name not in op.options:
-            message = f"{op.name}: no option {name!r}, expected {', '.join(op.options) or 'none'}"
-            raise TypeError(message)
-    if len(arrays) > len(op.operands):
-        names = ", ".join(o.name for o in op.operands)
-        message = f"{op.name}: {len(arrays)} arrays, expected at most {len(op.operands)} ({names})"
-        raise TypeError(message)
-    whole = tuple(None if a is None else np.asarray(to_numpy(a), np.float64) for a in arrays)
-    whole = (*whole, *[None] * (len(op.operands) - len(arrays)))
+    _check_options(op, options)
+    whole = _operands(op, arrays, p.storage)
     value = op.definition(*whole, **options)
     bound = op.bound(value, p, *whole, **options)
     if isinstance(value, tuple):
@@ -44,18 +41,68 @@ def expected(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], p: Prec
     return Expected(value, _wide(bound, value))
 
 
+def _check_options(op: Op, options: dict[str, Any]) -> None:
+    """Refuse options the op does not have, and the lack of those that have no default."""
+    for name in options:
+        if name not in op.options:
+            message = f"{op.name}: no option {name!r}, expected {', '.join(op.options) or 'none'}"
+            raise TypeError(message)
+    for name, default in op.options.items():
+        if default is REQUIRED and name not in options:
+            message = f"{op.name}: {name} is missing, expected a value: it has no default"
+            raise TypeError(message)
+
+
+def _operands(op: Op, arrays: tuple[Array, ...], storage: str) -> tuple[Array, ...]:
+    """Return one float64 array on the storage grid, or None, for every operand."""
+    names = ", ".join(f"{o.name}=None" if o.optional else o.name for o in op.operands)
+    if len(arrays) > len(op.operands):
+        message = f"{op.name}: {len(arrays)} arrays, expected at most {len(op.operands)} ({names})"
+        raise TypeError(message)
+    whole = (*arrays, *[None] * (len(op.operands) - len(arrays)))
+    for place, (operand, array) in enumerate(zip(op.operands, whole, strict=True)):
+        if array is None and not operand.optional:
+            what = "None" if place < len(arrays) else "missing"
+            message = f"{op.name}: {operand.name} is {what}, expected an array: the arrays are {names}"
+            raise TypeError(message)
+    found = {}
+    for operand, array in zip(op.operands, whole, strict=True):
+        found[operand.name] = None if array is None else real(array)
+        if isinstance(found[operand.name], str):
+            message = f"{op.name}: {operand.name} is {found[operand.name]}, expected an array of real numbers"
+            raise TypeError(message)
+    return tuple(None if a is None else round_to(a, storage) for a in found.values())
+
+
+def real(array: Any) -> np.ndarray | str:
+    """Return an array of real numbers in float64; for anything else the words for what it is."""
+    try:
+        if not any(hasattr(array, door) for door in ("__array__", "__dlpack__")):
+            return type(array).__name__
+        narrow = "bfloat16" in str(getattr(array, "dtype", "")) and hasattr(array, "float")  # torch's; NumPy has none
+        home = np.asarray(to_numpy(array.float() if narrow else array))
+        if home.dtype.kind in "OSUmMc" or isinstance(array, np.ma.MaskedArray):
+            return f"{type(array).__name__} of {home.dtype}"
+        return home.astype(np.float64)
+    except Exception as error:  # noqa: BLE001 - the way home is a stranger's code
+        return f"{type(array).__name__} ({type(error).__name__}: {error})"
+
+
 def _wide(bound: Array, value: Array) -> np.ndarray:
     return np.broadcast_to(outward(bound), np.shape(value))
 
 
-def assert_within(actual: Any, wanted: Expected) -> None:
+def assert_within(actual: Any, wanted: Any) -> None:
     """Raise AssertionError, naming the worst element, when an answer leaves the bound; several outputs are tuples."""
+    if not isinstance(wanted, Expected):
+        message = f"expected: {shown(wanted)}, expected what d2lref.expected returns"
+        raise TypeError(message)
     if not isinstance(wanted.value, tuple):
         _assert_one(actual, wanted.value, wanted.bound, "answer")
         return
     answers = actual if isinstance(actual, tuple | list) else (actual,)
     if len(answers) != len(wanted.value):
-        message = f"{len(answers)} answers, expected {len(wanted.value)}"
+        message = f"{len(answers)} answer{'s' * (len(answers) != 1)}, expected {len(wanted.value)}"
         raise AssertionError(message)
     for place, (answer, value, bound) in enumerate(zip(answers, wanted.value, wanted.bound, strict=True)):
         if value is not None:
@@ -63,7 +110,10 @@ def assert_within(actual: Any, wanted: Expected) -> None:
 
 
 def _assert_one(actual: Any, value: Array, bound: Array, name: str) -> None:
-    found = np.asarray(to_numpy(actual), np.float64)
+    found = real(actual)
+    if isinstance(found, str):
+        message = f"{name} is {found}, expected an array of real numbers of shape {value.shape}"
+        raise AssertionError(message)
     if found.shape != value.shape:
         message = f"{name} has shape {found.shape}, expected {value.shape}"
         raise AssertionError(message)

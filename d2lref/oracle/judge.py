@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller, Raised, RefusedLayout, WrongAnswer
+from d2lref.oracle.caller import Caller, Raised, Unsupported, WrongAnswer
 from d2lref.spec import Case, Claim, Law
 
 SIGMAS = 7.0
@@ -121,7 +121,7 @@ def examine(law: Law, f: Caller, case: Case) -> tuple[Verdict, Claim | None]:
             return judge(claim), claim
     except WrongAnswer as error:
         return Verdict(Status.FAIL, Tier.EXACT, np.inf, note=str(error)), None
-    except RefusedLayout as error:
+    except Unsupported as error:
         return Verdict(Status.UNSUPPORTED, note=str(error)), None
     except Raised as error:
         cause = error.__cause__
