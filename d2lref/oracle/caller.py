@@ -23,15 +23,40 @@ class OffGrid(Exception):
 
 
 class Raised(Exception):
-    """The implementation raised on valid input; the cause is chained."""
+    """The implementation raised; the cause is chained. The text is the cause's."""
 
 
 class Unsupported(Raised):
-    """A call that lies outside what the implementation says it supports; the text says what of it."""
+    """A law asked for what lies outside what the implementation says it supports."""
 
 
 class RefusedLayout(Unsupported):
     """The implementation raised because of the memory order of its input: it does not support that order."""
+
+
+def guarded(foreign: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return what somebody else's code answers.
+
+    Raises Raised for whatever it raises, a BaseException too: sys.exit() or a panic in a kernel is a failure of the
+    kernel, not the end of the run. Ctrl-C alone passes.
+    """
+    try:
+        with np.errstate(all="ignore"):  # what it asks of NumPy for itself ends with the call
+            return foreign(*arguments, **options)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise Raised(told(error)) from error
+
+
+def told(error: BaseException | None) -> str:
+    """Return the text of an error; when asking for it raises, which error that is."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - its __str__ is somebody else's code
+        return f"(no text: asking for it raises {type(broken).__name__})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +80,15 @@ class Crossing:
     """One call as it was made: the arrays handed over, by name and as they are after it, and what came back.
 
     wanted: the shape of every answer, None where there is none. read() returns the answers as they are when it is
-    called, with their bounds, None where there is none; raises WrongAnswer for a wrong count, shape or type.
+    called, with their bounds, None where there is none; raises WrongAnswer for a wrong count, shape or type. in_place:
+    a bare array came back from an op with state, so that the state was updated in place.
     """
 
     given: Mapping[str, Any]
     answers: tuple[Any, ...]
     wanted: tuple[Any, ...]
     read: Callable[[], tuple[Pair | None, ...]]
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +139,8 @@ class Caller:
     def __call__(self, *arrays: Array, **options: Any) -> Any:
         """Return the answer as a Pair (a tuple of Pair or None for several outputs).
 
-        Raises WrongAnswer for a wrong count or shape, Raised when the implementation raises.
+        Raises WrongAnswer for a wrong count or shape, Raised when the implementation raises, Unsupported when it does
+        not claim to bear the call.
         """
         pairs = self.raw(*arrays, **options).read()
         return pairs[0] if len(pairs) == 1 else pairs
@@ -123,65 +151,54 @@ class Caller:
 
     def raw(self, *arrays: Array, **options: Any) -> Crossing:
         """Return the call of the forward function as it was made, before anything is read from its answers."""
-        arrays = self._whole(arrays)
-        self._supported(arrays, options)
+        arrays = self._borne(arrays, options)
         stored = self.stored(*arrays)
         wanted = self.op.shape(*map(_shape, arrays), **options)
+        call = Call("forward", arrays, self._keywords(options), _unread(wanted), layout=self.layout)
+        read = self._reader(call)
+        answer = self._run(self.implementation.forward, self.passed(stored), call.options)
+        answers = self._outputs(answer, stored)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
             found = self.op.bound(values[0] if len(values) == 1 else values, self.precision, *arrays, **options)
             return (found,) if len(values) == 1 else tuple(found)
 
-        call = Call("forward", arrays, self._keywords(options), _unread(wanted), layout=self.layout)
-        read = self._reader(call)
-        answers = self._outputs(self._run(self.implementation.forward, self.passed(stored), call.options), stored)
         known = partial(self.bounds.of, ("forward", *arrays), options, bound)
-        return Crossing(self._named(stored), answers, wanted, partial(read, answers, wanted, known))
+        in_place = len(self.op.outputs) > 1 and not _is_listed(answer)
+        return Crossing(self._named(stored), answers, wanted, partial(read, answers, wanted, known), in_place)
 
     def raw_vjp(self, gy: Any, *arrays: Array, **options: Any) -> Crossing:
         """Return the call of the vjp as it was made: the cotangents count among what was handed over, as gy."""
         if self.implementation.vjp is None:
             message = "no vjp was given"
             raise WrongAnswer(message)
-        arrays = self._whole(arrays)
-        self._supported(arrays, options, vjp=True)
+        arrays = self._borne(arrays, options, vjp=True)
         stored, sent = self.stored(*arrays), self.stored(*(gy if isinstance(gy, tuple) else (gy,)))
         cotangent = tuple(sent) if isinstance(gy, tuple) else sent[0]
         followed = zip(arrays, self.op.operands, strict=True)
         wanted = tuple(_shape(a) if a is not None and o.differentiable else None for a, o in followed)
-
-        def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
-            return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
-
         call = Call("vjp", arrays, self._keywords(options, vjp=True), _unread(wanted), gy, self.layout)
         read = self._reader(call)
         handed = [cotangent, *self.passed(stored, vjp=True)]
         answers = _aligned(self._run(self.implementation.vjp, handed, call.options), wanted)
+
+        def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
+
         known = partial(self.bounds.of, ("vjp", *(gy if isinstance(gy, tuple) else (gy,)), *arrays), options, bound)
         return Crossing(self._named(stored, sent), answers, wanted, partial(read, answers, wanted, known))
 
     def _run(self, function: Callable[..., Any], arrays: list[Any], options: Mapping[str, Any]) -> Any:
-        """Return what the function answers.
-
-        Raises Raised, RefusedLayout under a memory order: sys.exit() in a kernel is a failure of the kernel, not the
-        end of the run.
-        """
+        """Return what the function answers. Raises Raised when it raises, RefusedLayout under a memory order."""
         try:
-            return function(*arrays, **options)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise (RefusedLayout if self.layout else Raised)(str(error)) from error
+            return guarded(function, *arrays, **options)
+        except Raised as error:
+            raise (RefusedLayout if self.layout else Raised)(str(error)) from error.__cause__
 
     def _named(self, stored: list[Any], sent: Sequence[Any] = ()) -> dict[str, Any]:
         """Return what is handed over by name: the cotangents first, then the operands."""
         heads = ["gy"] if len(sent) == 1 else [f"gy of {name}" for name in self.op.outputs[: len(sent)]]
         return dict(zip([*heads, *(o.name for o in self.op.operands)], [*sent, *stored], strict=True))
-
-    def _supported(self, arrays: tuple[Array, ...], options: Mapping[str, Any], *, vjp: bool = False) -> None:
-        """Raise Unsupported for a call that lies outside what the implementation supports."""
-        if what := self.implementation.outside(self.op, arrays, options, vjp=vjp):
-            raise Unsupported(what)
 
     def _reader(self, call: Call) -> Callable[..., tuple[Pair | None, ...]]:
         """Return `read` of a Crossing; the call is recorded now, before it is made, its answers when they are read."""
@@ -206,12 +223,11 @@ class Caller:
         arrays = tuple(None if s is None else np.ones(s) for s in rejection.shapes)
         stored = self.stored(*arrays)
         try:
-            self.implementation.forward(*self.passed(stored), **rejection.options)
-        except SystemExit:
-            return f"ended the program on {rejection.says}: {_call_text(self.op, rejection)}"
-        except Exception:  # noqa: BLE001 - any exception refuses
-            back = self.implementation.library.back
-            changed = any(a is not None and not (np.asarray(back(a)) == 1).all() for a in stored)
+            guarded(self.implementation.forward, *self.passed(stored), **rejection.options)
+        except Raised as error:
+            if isinstance(error.__cause__, SystemExit):
+                return f"ended the program on {rejection.says}: {_call_text(self.op, rejection)}"
+            changed = any(a is not None and not (self.home(a) == 1).all() for a in stored)
             return f"refused {rejection.says}, but its input was changed" if changed else ""
         return f"accepted {rejection.says}: {_call_text(self.op, rejection)}"
 
@@ -238,9 +254,21 @@ class Caller:
         laid = lay_out(home, self.layout) if self.layout else home
         return self.implementation.library.to(laid, self.precision.storage)
 
-    def _whole(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the arrays with None for every operand that was left out at the end."""
-        return (*arrays, *[None] * (len(self.op.operands) - len(arrays)))
+    def _borne(self, arrays: tuple[Array, ...], options: Mapping[str, Any], *, vjp: bool = False) -> tuple[Array, ...]:
+        """Return the arrays with None for every operand that was left out at the end.
+
+        Raises Unsupported for a call outside what the implementation says it supports: laws change the options and the
+        shapes of their case, and an option that the callable lacks must not be dropped unless it has its default.
+        """
+        whole = (*arrays, *[None] * (len(self.op.operands) - len(arrays)))
+        judged = self.implementation
+        outside = judged.outside(self.op, whole, options, vjp=vjp)
+        if not outside and judged.accepts is not None and not judged.accepts(*map(_shape, whole), **options):
+            outside = ", ".join(f"{k}={v!r}" for k, v in options.items())
+        if outside:
+            message = f"a law leaves what is supported: {outside}"
+            raise Unsupported(message)
+        return whole
 
     def passed(self, stored: list[Any], *, vjp: bool = False) -> list[Any]:
         """Return the arrays to pass: absent ones at the end are omitted, unless the callable demands them."""
@@ -252,11 +280,11 @@ class Caller:
 
     def _outputs(self, answer: Any, stored: list[Any]) -> tuple[Any, ...]:
         """Return one answer per output; a bare array of an op with state means that the state was updated in place."""
-        wanted = len(self.op.outputs)
-        if wanted == 1:
-            return (answer[0] if isinstance(answer, tuple) and len(answer) == 1 else answer,)
-        if isinstance(answer, tuple | list):
-            return tuple(answer)
+        if len(self.op.outputs) == 1:
+            parts = _listed(answer) if issubclass(type(answer), tuple) else ()
+            return parts if len(parts) == 1 else (answer,)
+        if _is_listed(answer):
+            return _listed(answer)
         return (answer, *(a for a, o in zip(stored, self.op.operands, strict=True) if o.state))
 
     def _values(self, answers: tuple[Any, ...], shapes: tuple[Any, ...], role: str) -> tuple[Any, ...]:
@@ -269,29 +297,62 @@ class Caller:
         return tuple(None if s is None else self._value(a, s, role) for a, s in zip(answers, shapes, strict=True))
 
     def _value(self, answer: Any, shape: tuple[int, ...], role: str) -> np.ndarray:
+        home = self.home(answer, f"the {role}")
         try:
-            value = np.array(self.home(answer), dtype=np.float64)
-        except Exception as error:
-            message = f"the {role} is {type(answer).__name__}, expected an array of shape {shape}"
-            raise WrongAnswer(message) from error
+            value = np.array(home, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise WrongAnswer(_unreal(answer, f"the {role}", str(home.dtype))) from error
         if value.shape != tuple(shape):
             message = f"the {role} has shape {value.shape}, expected {tuple(shape)}"
             raise WrongAnswer(message)
         return value
 
-    def home(self, answer: Any) -> np.ndarray:
+    def home(self, answer: Any, name: str = "an answer") -> np.ndarray:
         """Return an answer as a NumPy array, without a copy where the library allows it.
 
-        Raises WrongAnswer for anything that is no plain array of numbers.
+        Raises WrongAnswer for anything that is no plain array of real numbers.
         """
-        message = f"an answer is {type(answer).__name__}, expected an array"
         try:
-            array = np.asarray(self.implementation.library.back(answer))
-        except Exception as error:
-            raise WrongAnswer(message) from error
-        if array.dtype.kind in "OSUmM" or isinstance(answer, np.ma.MaskedArray):
-            raise WrongAnswer(message)
+            array: np.ndarray = guarded(_fetched, self.implementation.library.back, answer)
+        except Raised as error:
+            raise WrongAnswer(_unreal(answer, name, f"{type(error.__cause__).__name__}: {error}")) from error
+        if array.dtype.kind in "OSUmMc" or issubclass(type(answer), np.ma.MaskedArray):
+            raise WrongAnswer(_unreal(answer, name, str(array.dtype)))
         return array
+
+    def kind(self, answer: Any) -> str:
+        """Return "dtype shape" of an answer. Raises WrongAnswer for one that is no plain array of real numbers."""
+        self.home(answer)
+        try:
+            return str(guarded(_kind, self.implementation.library.back, answer))
+        except Raised as error:
+            raise WrongAnswer(_unreal(answer, "an answer", f"{type(error.__cause__).__name__}: {error}")) from error
+
+
+def _fetched(back: Callable[[Array], Array], answer: Any) -> np.ndarray:
+    return np.asarray(back(answer))
+
+
+def _kind(back: Callable[[Array], Array], answer: Any) -> str:
+    array, said = back(answer), str(getattr(answer, "dtype", ""))
+    name = "bfloat16" if "bfloat16" in said else str(getattr(array, "dtype", type(array).__name__))
+    return f"{name} {tuple(np.shape(array))}"
+
+
+def _unreal(answer: Any, name: str, why: str) -> str:
+    """Return the text about an answer that cannot be compared."""
+    return f"{name} is {type(answer).__name__}, expected an array of real numbers ({why})"
+
+
+def _is_listed(answer: Any) -> bool:
+    """Return whether an answer is a tuple or a list; asked of its type, for its own attributes may raise."""
+    return issubclass(type(answer), tuple | list)
+
+
+def _listed(answer: Any) -> tuple[Any, ...]:
+    """Return the parts of a tuple or a list."""
+    parts: tuple[Any, ...] = guarded(tuple, answer)
+    return parts
 
 
 def trimmed(arrays: list[Any]) -> list[Any]:
@@ -314,13 +375,13 @@ def _aligned(answers: Any, wanted: tuple[Any, ...]) -> tuple[Any, ...]:
 
     A bare array is the only one wanted, and absent ones at the end may be left out.
     """
-    if not isinstance(answers, tuple | list):
+    if not _is_listed(answers):
         if sum(w is not None for w in wanted) != 1:
             message = f"one gradient came back, expected {sum(w is not None for w in wanted)}"
             raise WrongAnswer(message)
         return tuple(answers if w is not None else None for w in wanted)
-    short = len(wanted) - len(answers)
-    return (*answers, *[None] * max(short, 0))
+    parts = _listed(answers)
+    return (*parts, *[None] * max(len(wanted) - len(parts), 0))
 
 
 def _pairs(values: tuple[Any, ...], bounds: tuple[Any, ...]) -> tuple[Pair | None, ...]:

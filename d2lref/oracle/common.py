@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller, Crossing
+from d2lref.oracle.caller import Caller, Crossing, Unsupported
 from d2lref.rounding import Pair, claim, inner
 from d2lref.spec import REQUIRED, Array, Case, Claim, Law, Mistake, Op
 
@@ -74,31 +74,48 @@ class _Way(NamedTuple):
     """One of the two functions of an implementation, so that what holds of both is written once.
 
     cross(f, case) calls it, inputs(case) are the arrays that it hands over, answers(op) names what comes back.
-    blank(case) has other answers: of zeros, because those of a negated input would cancel in a function that adds up
-    its calls.
+    between(f, case) makes the calls that may not disturb it, with other answers: of zeros, because those of a negated
+    input would cancel in a function that adds up its calls.
     """
 
     vjp: bool
     cross: Callable[[Caller, Case], Crossing]
     inputs: Callable[[Case], tuple[Array | None, ...]]
-    blank: Callable[[Case], Case]
+    between: Callable[[Caller, Case], object]
     answers: Callable[[Op], tuple[str, ...]]
+
+
+def _forward(f: Caller, case: Case) -> Crossing:
+    return f.raw(*case.arrays, **case.options)
+
+
+def _vjp(f: Caller, case: Case) -> Crossing:
+    return f.raw_vjp(_sent(f.op, case.cotangents), *case.arrays, **case.options)
+
+
+def _blank(case: Case) -> Case:
+    """Return the case with zeros in its first array."""
+    return replace(case, arrays=(np.zeros_like(case.arrays[0]), *case.arrays[1:]))
+
+
+def _blank_vjp(f: Caller, case: Case) -> None:
+    """Call the vjp with cotangents of zeros, and forward on other values: no vjp may count on following its call."""
+    _vjp(f, replace(case, cotangents=tuple(None if g is None else np.zeros_like(g) for g in case.cotangents)))
+    _forward(f, _blank(case))
 
 
 _FORWARD = _Way(
     vjp=False,
-    cross=lambda f, case: f.raw(*case.arrays, **case.options),
+    cross=_forward,
     inputs=lambda case: case.arrays,
-    blank=lambda case: replace(case, arrays=(np.zeros_like(case.arrays[0]), *case.arrays[1:])),
+    between=lambda f, case: _forward(f, _blank(case)),
     answers=lambda op: tuple(f"the answer {name}" for name in op.outputs),
 )
 _VJP = _Way(
     vjp=True,
-    cross=lambda f, case: f.raw_vjp(_sent(f.op, case.cotangents), *case.arrays, **case.options),
+    cross=_vjp,
     inputs=lambda case: (*case.cotangents, *case.arrays),
-    blank=lambda case: replace(
-        case, cotangents=tuple(None if g is None else np.zeros_like(g) for g in case.cotangents)
-    ),
+    between=_blank_vjp,
     answers=lambda op: tuple(f"the gradient of {o.name}" for o in op.operands),
 )
 
@@ -107,7 +124,7 @@ def _typed(says: str, way: _Way) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
         crossing = way.cross(f, case)
         wanted = [(a, w) for a, w in zip(crossing.answers, crossing.wanted, strict=False) if w is not None]
-        said = [_kind(f, a) for a, _ in wanted]
+        said = [f.kind(a) for a, _ in wanted]
         rule = [f"{f.precision.storage} {tuple(w)}" for w in crossing.wanted if w is not None]
         noun = "gradients" if way.vjp else "answers"
         note = "" if said == rule else f"{noun} are {', '.join(said)}; the rule says {', '.join(rule)}"
@@ -119,9 +136,10 @@ def _typed(says: str, way: _Way) -> Law:
 def _untouched(op: Op, says: str, way: _Way) -> Law:
     """Nothing handed over changes, and an answer shares memory with nothing that was handed over and no other answer.
 
-    The forward function may update running statistics in place and hand them on. The vjp may not, or they would count
-    the batch twice; but a gradient may be the cotangent handed on unchanged, which is what the derivative of an
-    identity is: torch answers both gradients of a sum so, and whoever is handed gradients knows not to write into them.
+    The forward function may hand running statistics on, and update them in place where it answers with a bare array.
+    Where it returns new ones as well, and in the vjp, they would count the batch twice. But a gradient may be the
+    cotangent handed on unchanged, which is what the derivative of an identity is: torch answers both gradients of a sum
+    so, and whoever is handed gradients knows not to write into them.
     """
     state = {o.name for o in op.operands if o.state}
 
@@ -129,7 +147,8 @@ def _untouched(op: Op, says: str, way: _Way) -> Law:
         crossing = way.cross(f, case)
         now = {name: f.home(a) for name, a in crossing.given.items() if a is not None}
         was = zip(crossing.given, f.stored(*way.inputs(case)), strict=True)
-        old = {name: f.home(a) for name, a in was if a is not None and (way.vjp or name not in state)}
+        mine = state if crossing.in_place else set[str]()
+        old = {name: f.home(a) for name, a in was if a is not None and name not in mine}
         changed = [f"{name} was overwritten" for name in old if not _equal(now[name], old[name])]
         lent = now.keys() - {o.name for o in op.operands} if way.vjp else state
         named = zip(way.answers(op), crossing.answers, strict=False)
@@ -155,31 +174,44 @@ def _shared(answers: dict[str, Array], given: dict[str, Array], lent: AbstractSe
 
 
 def _repeats(says: str, way: _Way) -> Law:
+    """A call repeats the first, whatever was called between them and whatever the caller did with the first answers.
+
+    They are spoilt where they can be written, and given back in the end, for a function may hand out what it keeps.
+    """
+
     def holds(f: Caller, case: Case) -> Claim:
         kept = way.cross(f, case)
         first = kept.read()
-        way.cross(f, way.blank(case))
-        for name, answer, pair in zip(way.answers(f.op), kept.answers, first, strict=True):
-            if pair is not None and not _equal(np.asarray(f.home(answer), np.float64), pair.value):
+        way.between(f, case)
+        named = zip(way.answers(f.op), kept.answers, first, strict=True)
+        own = [(name, f.home(a), pair.value) for name, a, pair in named if pair is not None]
+        for name, array, was in own:
+            if not _equal(np.asarray(array, np.float64), was):
                 return Claim(0.0, 1.0, 0.0, f"a later call overwrote {name} of the first")
-        return _both(first, way.cross(f, case).read())
+        lent = [(a, a.copy()) for _, a, _ in own if a.flags.writeable and a.dtype.kind not in "biu"]
+        try:
+            _write([(array, np.nan) for array, _ in lent])
+            return _both(first, way.cross(f, case).read())
+        finally:
+            _write(lent)
 
     return Law(says, holds, vjp=way.vjp)
 
 
-def _layouts(op: Op) -> Law:
-    del op
-
+def _layouts(says: str, way: _Way) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
         names = f.implementation.layouts
+        if not names:
+            message = "no memory order but the plain one"
+            raise Unsupported(message)
         layout = names[case.seed % len(names)]
-        result = _both(f.with_layout(layout)(*case.arrays, **case.options), f(*case.arrays, **case.options))
+        result = _both(way.cross(f.with_layout(layout), case).read(), way.cross(f, case).read())
         return result._replace(note=f"on the left the arrays are {layout}")
 
-    return Law("any memory order gives the same answer", holds)
+    return Law(says, holds, vjp=way.vjp)
 
 
-def _defaults(op: Op) -> Law:
+def _defaults(op: Op, says: str, way: _Way) -> Law:
     usual = {k: v for k, v in op.options.items() if v is not REQUIRED}
 
     def at_default(case: Case) -> list[str]:
@@ -188,10 +220,10 @@ def _defaults(op: Op) -> Law:
     def holds(f: Caller, case: Case) -> Claim:
         names = at_default(case)
         name = names[case.seed % len(names)]
-        result = _both(f.leaving_out(frozenset([name]))(*case.arrays, **case.options), f(*case.arrays, **case.options))
+        result = _both(way.cross(f.leaving_out(frozenset([name])), case).read(), way.cross(f, case).read())
         return result._replace(note=f"on the left {name} is left out; its default is {usual[name]!r}")
 
-    return Law("an option left out means its default", holds, when=lambda case: bool(at_default(case)))
+    return Law(says, holds, when=lambda case: bool(at_default(case)), vjp=way.vjp)
 
 
 def _refuses(op: Op) -> Law:
@@ -206,6 +238,10 @@ def _refuses(op: Op) -> Law:
     return Law("bad input is refused", holds)
 
 
+_AGAIN = "a second call repeats the first and leaves its answer alone"
+_AGAIN_VJP = "a second vjp repeats the first and leaves its gradients alone"
+
+
 def common_laws(op: Op) -> tuple[Law, ...]:
     """Return the common laws that apply to the op, the definition first."""
     laws = [_agrees(op), _gradients(op)]
@@ -215,10 +251,13 @@ def common_laws(op: Op) -> tuple[Law, ...]:
     laws += [_batch(op)] if any(o.batch for o in op.operands) else []
     laws += [_untouched(op, "inputs stay as they were, answers own their memory", _FORWARD)]
     laws += [_untouched(op, "the vjp leaves its inputs as they were, gradients own their memory", _VJP)]
-    laws += [_repeats("a second call repeats the first and leaves its answer alone", _FORWARD)]
-    laws += [_repeats("a second vjp repeats the first and leaves its gradients alone", _VJP)]
-    laws += [_layouts(op)]
-    laws += [_defaults(op)] if any(v is not REQUIRED for v in op.options.values()) else []
+    laws += [_repeats(_AGAIN, _FORWARD)]
+    laws += [_repeats(_AGAIN_VJP, _VJP)]
+    laws += [_layouts("any memory order gives the same answer", _FORWARD)]
+    laws += [_layouts("any memory order gives the same gradients", _VJP)]
+    if any(v is not REQUIRED for v in op.options.values()):
+        laws += [_defaults(op, "an option left out means its default", _FORWARD)]
+        laws += [_defaults(op, "an option left out of the vjp means its default", _VJP)]
     laws += [_refuses(op)] if any(r.mandatory for r in op.rejections) else []
     return tuple(laws)
 
@@ -228,16 +267,9 @@ def all_laws(op: Op) -> tuple[Law, ...]:
     return (*common_laws(op), *op.laws)
 
 
-def _kind(f: Caller, answer: Any) -> str:
-    """Return "dtype shape" of an answer. Raises WrongAnswer for one that is no array."""
-    f.home(answer)
-    array = f.implementation.library.back(answer)
-    name = (
-        "bfloat16"
-        if "bfloat16" in str(getattr(answer, "dtype", ""))
-        else str(getattr(array, "dtype", type(array).__name__))
-    )
-    return f"{name} {tuple(np.shape(array))}"
+def _write(values: list[tuple[Array, Any]]) -> None:
+    for array, value in values:
+        array[...] = value
 
 
 def _equal(left: Array, right: Array) -> bool:
@@ -287,7 +319,12 @@ def _both(left: Any, right: Any) -> Claim:
 def common_mistakes(op: Op) -> tuple[Mistake, ...]:
     """Return the generic mistakes that apply to the op; each is caught by the common law of the same concern."""
     names = {law.says for law in common_laws(op)}
-    made = (
+    made = (*_wrong_numbers(op), *_wrong_memory(op), *_wrong_calls(op))
+    return tuple(m for m in made if set(m.caught_by) <= names)
+
+
+def _wrong_numbers(op: Op) -> tuple[Mistake, ...]:
+    return (
         Mistake(
             "answers in another dtype",
             "https://github.com/onnx/onnx/issues/5230",
@@ -316,6 +353,19 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
             _rolled_batch_vjp(op),
             ("an image does not see its batch",),
         ),
+        Mistake("answers zeros", "https://github.com/ORNL/HeCBench/issues/80", _per_answer(op, np.zeros_like)),
+        Mistake("answers NaN", "https://github.com/pytorch/pytorch/issues/106332", _nothing(op)),
+        Mistake(
+            "a gradient is NaN",
+            "https://github.com/tensorflow/tensorflow/issues/14271",
+            None,
+            _per_gradient(op, lambda place, g: g if place else np.full_like(g, np.nan)),
+        ),
+    )
+
+
+def _wrong_memory(op: Op) -> tuple[Mistake, ...]:
+    made = [
         Mistake(
             "works in place",
             "https://github.com/spinalcordtoolbox/spinalcordtoolbox/issues/3500",
@@ -335,14 +385,28 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
             "https://github.com/pykeio/ort/issues/454",
             _per_answer(op, partial(_buffered, {}, 0)),
             None,
-            ("a second call repeats the first and leaves its answer alone",),
+            (_AGAIN,),
         ),
         Mistake(
             "reuses its gradient buffers",
             "https://github.com/pytorch/pytorch/pull/119334",
             None,
             _per_gradient(op, partial(_buffered, {})),
-            ("a second vjp repeats the first and leaves its gradients alone",),
+            (_AGAIN_VJP,),
+        ),
+        Mistake(
+            "answers with the array that it keeps",
+            "https://github.com/HEXRD/hexrd/pull/837",
+            _memoised(op.definition),
+            None,
+            (_AGAIN,),
+        ),
+        Mistake(
+            "the vjp answers with the arrays that it keeps",
+            "https://github.com/spacetelescope/poppy/issues/16",
+            None,
+            _memoised(op.vjp),
+            (_AGAIN_VJP,),
         ),
         Mistake(
             "reads memory in storage order",
@@ -352,13 +416,35 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
             ("any memory order gives the same answer",),
         ),
         Mistake(
+            "the vjp reads memory in storage order",
+            "https://github.com/Dao-AILab/flash-attention/issues/355",
+            None,
+            _storage_order_vjp(op),
+            ("any memory order gives the same gradients",),
+        ),
+    ]
+    if [o.linear for o in op.operands] != [True]:  # else the gradient does not depend on the array
+        cites = "https://github.com/torch/nn/issues/1015"
+        made.append(Mistake("the vjp uses what the last forward call saved", cites, *_saving(op), (_AGAIN_VJP,)))
+    return tuple(made)
+
+
+def _wrong_calls(op: Op) -> tuple[Mistake, ...]:
+    return (
+        Mistake(
             "has other defaults",
             "https://github.com/Arth-ur/bitfield/issues/1",
             _other_defaults(op),
             None,
             ("an option left out means its default",),
         ),
-        Mistake("answers zeros", "https://github.com/ORNL/HeCBench/issues/80", _per_answer(op, np.zeros_like)),
+        Mistake(
+            "the vjp has other defaults",
+            "https://github.com/ooples/AiDotNet.Tensors/pull/938",
+            None,
+            _other_defaults_vjp(op),
+            ("an option left out of the vjp means its default",),
+        ),
         Mistake(
             "accepts anything",
             "https://github.com/microsoft/onnxruntime/pull/29464",
@@ -367,7 +453,6 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
             ("bad input is refused",),
         ),
     )
-    return tuple(m for m in made if set(m.caught_by) <= names)
 
 
 def _per_answer(op: Op, change: Callable[[Array], Array]) -> Callable[..., Any]:
@@ -388,6 +473,18 @@ def _per_gradient(op: Op, change: Callable[[int, Array], Array]) -> Callable[...
         return tuple(None if g is None else change(place, g) for place, g in enumerate(gradients))
 
     return vjp
+
+
+def _nothing(op: Op) -> Callable[..., Any]:
+    """Return the definition with NaN in every entry of every output."""
+
+    def forward(*arrays: Array, **options: Any) -> Any:
+        answer = op.definition(*arrays, **options)
+        if isinstance(answer, tuple):
+            return tuple(None if y is None else np.full_like(y, np.nan) for y in answer)
+        return np.full_like(answer, np.nan)
+
+    return forward
 
 
 def _wide(y: Array) -> Array:
@@ -437,28 +534,71 @@ def _buffered(buffers: dict[Any, Array], place: int, y: Array) -> Array:
     return buffer
 
 
+def _memoised(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with its answers kept, and handed out again for equal arguments."""
+    kept: dict[Any, Any] = {}
+
+    def known(a: Any) -> Any:
+        return (
+            tuple(map(known, a)) if isinstance(a, tuple) else None if a is None else (a.shape, str(a.dtype), bytes(a))
+        )
+
+    def memoised(*arrays: Any, **options: Any) -> Any:
+        key = (known(arrays), repr(sorted(options.items())))
+        if key not in kept:
+            kept[key] = function(*arrays, **options)
+        return kept[key]
+
+    return memoised
+
+
+def _saving(op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the definition, which saves its first array, and a vjp that takes what was saved for its own."""
+    saved: dict[Any, Array] = {}
+
+    def forward(x: Array, *arrays: Array, **options: Any) -> Any:
+        saved[x.shape, x.dtype.str] = x.copy()
+        return op.definition(x, *arrays, **options)
+
+    def vjp(gy: Any, x: Array, *arrays: Array, **options: Any) -> tuple[Any, ...]:
+        return op.vjp(gy, *_whole(op, (saved.get((x.shape, x.dtype.str), x), *arrays)), **options)
+
+    return forward, vjp
+
+
+def _in_storage_order(a: Any) -> Any:
+    """Return an array with the entries of its memory in the order they lie there; a tuple of such."""
+    if a is None or isinstance(a, tuple):
+        return a if a is None else tuple(map(_in_storage_order, a))
+    memory = np.ravel(a if a.base is None else a.base, order="K")
+    return memory[: a.size].reshape(a.shape)
+
+
 def _storage_order(op: Op) -> Callable[..., Any]:
-    def forward(*arrays: Array, **options: Any) -> Any:
-        return op.definition(*(None if a is None else in_storage_order(a) for a in arrays), **options)
+    return lambda *arrays, **options: op.definition(*map(_in_storage_order, arrays), **options)
 
-    def in_storage_order(a: Array) -> Array:
-        memory = np.ravel(a if a.base is None else a.base, order="K")
-        return memory[: a.size].reshape(a.shape)
 
-    return forward
+def _storage_order_vjp(op: Op) -> Callable[..., Any]:
+    return lambda gy, *arrays, **options: op.vjp(*map(_in_storage_order, (gy, *_whole(op, arrays))), **options)
 
 
 def _other_defaults(op: Op) -> Callable[..., Any]:
-    def forward(*arrays: Array, **options: Any) -> Any:
-        for name in op.options.keys() - options.keys():
-            for other in _others(op, name):
-                try:
-                    return op.definition(*arrays, **{**options, name: other})
-                except ValueError:
-                    continue
-        return op.definition(*arrays, **options)
+    return lambda *arrays, **options: _with_another(op, options, partial(op.definition, *arrays))
 
-    return forward
+
+def _other_defaults_vjp(op: Op) -> Callable[..., Any]:
+    return lambda gy, *arrays, **options: _with_another(op, options, partial(op.vjp, gy, *_whole(op, arrays)))
+
+
+def _with_another(op: Op, options: dict[str, Any], call: Callable[..., Any]) -> Any:
+    """Return the answer with another value for an option left out, where there is one that the call bears."""
+    for name in op.options.keys() - options.keys():
+        for other in _others(op, name):
+            try:
+                return call(**{**options, name: other})
+            except (ValueError, IndexError):
+                continue
+    return call(**options)
 
 
 def _others(op: Op, name: str) -> list[Any]:

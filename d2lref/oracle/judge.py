@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller, Raised, Unsupported, WrongAnswer
+from d2lref.oracle.caller import Caller, Raised, Unsupported, WrongAnswer, told
 from d2lref.spec import Case, Claim, Law
 
 SIGMAS = 7.0
@@ -125,7 +125,7 @@ def examine(law: Law, f: Caller, case: Case) -> tuple[Verdict, Claim | None]:
         return Verdict(Status.UNSUPPORTED, note=str(error)), None
     except Raised as error:
         cause = error.__cause__
-        note = f"raised {type(cause).__name__}: {cause}".strip().rstrip(":")
+        note = f"raised {type(cause).__name__}: {told(cause)}".strip().rstrip(":")
         return Verdict(Status.ERROR, Tier.EXACT, np.inf, note=note), None
 
 
