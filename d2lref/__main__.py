@@ -1,5 +1,6 @@
 """The command `d2lref`, also as `python -m d2lref`: Ctrl-C is told in one line from the first import on."""
 
+import signal
 import sys
 
 INTERRUPTED = 130  # calling convention; that of `cli`, which is not there yet
@@ -14,6 +15,7 @@ def main() -> None:
     except KeyboardInterrupt:  # while something is imported
         sys.stderr.write("d2lref: interrupted\n")
         code = INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt, and the code is known
     sys.exit(code)
 
 

@@ -43,7 +43,7 @@ def status(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - the documented code for a failure of the judge itself
+    except BaseException as error:  # noqa: BLE001 - a stray sys.exit() too is a failure of the judge itself
         return _failed(error)
     return int(code or 0)
 
@@ -73,7 +73,18 @@ def _failed(error: BaseException) -> int:
     return _say(f"the judge itself failed: {type(error).__name__}: {error} (D2LREF_DEBUG=1 shows where)", JUDGE_FAILED)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+class Commands(click.Group):
+    """Commands that leave it to `status` to tell an interrupt; click prints an empty line of its own first."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises Abort on Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(d2lref.__version__, prog_name="d2lref")
 def cli() -> None:
     r"""Judge implementations of neural-net layers.

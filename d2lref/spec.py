@@ -38,8 +38,9 @@ class Draw(Protocol):
     def sizes(self, *lows: int) -> Shape:
         """Return one size per lower bound, usually at most 3 above it; shrinks towards the lower bounds.
 
-        At most one of them lies at or beside a vector, tile or block width instead (7, 8, 9, 15, 16, 17, ... 129),
-        so that the product of the sizes stays small.
+        One of them may lie at or beside a vector, tile or block width instead (7, 8, 9, 15, 16, 17, ... 129), or two
+        of them at narrow ones (up to 33), the others then at most 1 above their bounds: blocked kernels ask for both
+        at once, and the product of the sizes stays small.
         """
         ...
 

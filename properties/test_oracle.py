@@ -289,7 +289,7 @@ OWN, AGAIN, TYPES = (
     ids=["gy", "x", "weight", "one buffer", "kept buffers", "accumulating", "float64", "float16"],
 )
 def test_a_vjp_that_spoils_memory_or_type_fails(vjp: Answer, law: str, note: str) -> None:
-    report = check(right, vjp=vjp)
+    report = check(right, vjp=vjp, cases=1600)
     assert status(report, law) is Status.FAIL
     finding = next(f for f in report.findings if f.law == law)
     assert note in finding.verdict.note
@@ -345,7 +345,7 @@ def test_a_drift_inside_the_bound_is_suspect_and_fails_after_three_strikes() -> 
         size = np.abs(x.astype(np.float64)) @ np.abs(weight.astype(np.float64)) * scale
         return (exact + (x.shape[1] > 60) * 20 * 2.0**-24 * size).astype(np.float32)
 
-    report = check(drifting, cases=3000)
+    report = d2lref.check(replace(op, regimes=("normal",)), drifting, cases=1000)
     finding = report.findings[0]
     assert finding.verdict.tier is Tier.SUSPECT
     assert "standard deviations" in finding.verdict.note

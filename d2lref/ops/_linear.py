@@ -128,7 +128,7 @@ def spread(y: Array, precision: Precision, x: Array, weight: Array, bias: Array 
 def cases(draw: Draw) -> Form:
     """Draw up to three leading axes, none included; shrinks to one row, one input, one output, without a bias."""
     leading = draw.choice(1, 0, 2, 3)
-    *rows, inputs, outputs = draw.sizes(*(1,) * (leading + 2))
+    inputs, outputs, *rows = draw.sizes(*(1,) * (leading + 2))
     if rows and draw.integer(0, 31) == 31:
         rows[0] = 0
     bias = draw.choice(None, (outputs,))

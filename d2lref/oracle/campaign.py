@@ -15,14 +15,14 @@ import numpy as np
 
 from d2lref.oracle.caller import Call, Caller, Raised, WrongAnswer
 from d2lref.oracle.common import all_laws, common_mistakes
-from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose
+from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose, differs
 from d2lref.oracle.finding import Finding, wrong_element
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, Verdict, examine, hold, outside_band
 from d2lref.oracle.program import reproduction
 from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.shrink import Search, guarded, shrink
-from d2lref.oracle.sources import Choices, Drawn, draw_case, gallery, seeded
+from d2lref.oracle.sources import Choices, Corners, Drawn, draw_case, gallery, seeded
 from d2lref.oracle.values import fill
 from d2lref.rounding import Precision
 from d2lref.spec import Case, Law, Mistake, Op
@@ -32,6 +32,7 @@ SIZES = {"quick": 400, "ci": 8_000, "deep": 160_000}
 STRIKES = 3  # fresh draws that must all leave the statistical band before it counts as a failure
 KEPT = 24  # cases kept for diagnosis and for the vacuity control
 CONTROL_CASES = 400  # cases on which a law may let its control mistakes through before it is called vacuous
+GRADIENTS = 3  # the gradients are compared with the reference's on one case in so many
 SHRINK_SECONDS = 4.0  # spent on making one finding minimal
 
 
@@ -90,6 +91,9 @@ class Campaign:
     stop_at_first: bool
     progress: Callable[[Progress], None] | None
     laws: tuple[Law, ...] = ()
+    turns: Counter[str] = field(default_factory=Counter)
+    corners: dict[bool, Corners] = field(default_factory=lambda: {True: Corners(), False: Corners()})
+    told: dict[str, Finding] = field(default_factory=dict)
     records: dict[str, LawRecord] = field(default_factory=dict)
     failures: dict[str, tuple[Drawn, Verdict]] = field(default_factory=dict)
     failed_cases: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
@@ -124,7 +128,7 @@ class Campaign:
         for number in itertools.count():
             if self._over(count) or number > 200 * (count + 50):
                 return
-            if found := self._seeded(number):
+            if found := self._seeded(number, self._planned()):
                 count += 1
                 yield found
 
@@ -137,14 +141,22 @@ class Campaign:
         """Return how many cases of the budget Hypothesis draws."""
         return min((self.budget.count or 0) // 10, 2000)
 
-    def _seeded(self, number: int) -> Drawn | None:
-        """Return the case of a seed, None when its form is not supported."""
+    def _planned(self) -> Corners | None:
+        """Return what chooses the large sizes of every second case, later fewer; those with gradients count apart."""
+        number = self.counts["cases"]
+        return None if number % (2 if number < 1000 else 8) else self.corners[number % GRADIENTS == 0]
+
+    def _seeded(self, number: int, corners: Corners | None = None) -> Drawn | None:
+        """Return the case of a seed (and of what `corners` asks for), None when its form is not supported."""
         seed = zlib.crc32(f"{self.op.name} {self.seed} {number}".encode())
-        choices = seeded(seed)
+        choices = seeded(seed, corners)
         regime = choices.choice(*self.op.regimes)
         before = len(choices.record)
         form = self.op.cases(choices)
-        if not self.implementation.supported(self.op, form):
+        supported = self.implementation.supported(self.op, form)
+        if corners:
+            corners.settle(kept=supported and all(shape is None or 0 not in shape for shape in form.shapes))
+        if not supported:
             self.counts["unsupported"] += 1
             return None
         case = fill(self.op, form, regime, seed, self.precision.storage)
@@ -169,7 +181,7 @@ class Campaign:
     # Judging
 
     def judge(self, drawn: Drawn) -> float:
-        """Hold the definition law and two more, in turn, against the case; return the definition law's ratio."""
+        """Hold the laws whose turn it is against the case; return the definition law's ratio."""
         number = self.counts["cases"]
         self.counts["cases"] += 1
         self.regimes[drawn.regime] += 1
@@ -177,13 +189,28 @@ class Campaign:
             self.options[name][_class_of(value, self.op.options[name])] += 1
         if len(self.kept) < KEPT or number % 97 == 0:
             self.kept = [*self.kept[-2 * KEPT :], drawn]
-        others = self.laws[1:]
-        turn = [self.laws[0], others[number % len(others)], others[(number * 2 + 1) % len(others)]]
         f = self.caller()
-        ratios = [self._hold(law, f, drawn) for law in {law.says: law for law in turn}.values()]
+        ratios = [self._hold(law, f, drawn) for law in self._turn(number, drawn.case)]
         if self.progress and number % 20 == 0:
             self.progress(Progress(self.op.name, number, self.budget.count or 0, len(self.failures)))
         return ratios[0]
+
+    def _turn(self, number: int, case: Case) -> list[Law]:
+        """Return the definition law, every third time that of the gradients (or one more of the others), and another.
+
+        Of the others that speak about the case, those that had the fewest turns: each is reached equally often. Which
+        is first changes from round to round, so that none keeps step with what else is done every second or third time.
+        """
+        gradients = [law for law in self.laws[1:] if law.definition and law.vjp]
+        others = [law for law in self.laws[1:] if law not in gradients]
+        shift = number // max(len(others), 1)
+        ranks = {
+            (self.turns[law.says], (i - shift) % len(others)): law for i, law in enumerate(others) if law.when(case)
+        }
+        third = number % GRADIENTS == 0
+        chosen = [ranks[rank] for rank in sorted(ranks)[: 2 if third and not gradients else 1]]
+        self.turns.update(law.says for law in chosen)
+        return [self.laws[0], *(gradients if third else []), *chosen]
 
     def _hold(self, law: Law, f: Caller, drawn: Drawn) -> float:
         if not law.when(drawn.case) or (len(self.failed_cases[law.says]) >= KEPT and not self._unshrinkable(law)):
@@ -236,19 +263,26 @@ class Campaign:
 
     # What failed
 
-    def findings(self) -> tuple[Finding, ...]:
-        """Return one minimal, diagnosed finding for every law that failed; the same exception is told once."""
-        told: dict[str, Finding] = {}
-        with np.errstate(all="ignore"):
-            for law in self.laws:
-                if law.says in self.failures and self._news(self.failures[law.says][1], told):
-                    told[law.says] = self._finding(law)
-        return tuple(told.values())
+    def findings(self, *, hurried: bool = False) -> tuple[Finding, ...]:
+        """Return one finding for every law that failed, minimal and diagnosed; the same exception is told once.
 
-    def _news(self, verdict: Verdict, told: dict[str, Finding]) -> bool:
+        hurried: those that are not finished yet are told as they were met, without calling the implementation again.
+        """
+        for law in self.laws:
+            if law.says in self.failures and law.says not in self.told and self._news(self.failures[law.says][1]):
+                self.told[law.says] = self._as_met(law) if hurried else self._finding(law)
+        return tuple(self.told.values())
+
+    def _news(self, verdict: Verdict) -> bool:
         """Return whether a failure is not an exception that a finding shows already."""
-        same = (f.verdict.status is Status.ERROR and f.verdict.note == verdict.note for f in told.values())
+        same = (f.verdict.status is Status.ERROR and f.verdict.note == verdict.note for f in self.told.values())
         return verdict.status is not Status.ERROR or not any(same)
+
+    def _as_met(self, law: Law) -> Finding:
+        """Return the finding of a law on the case that it failed on."""
+        drawn, verdict = self.failures[law.says]
+        text = reproduction(self.caller(), law.says, [], None, verdict)
+        return self._told(law, verdict, drawn.case, Diagnosis(asked=False), text)
 
     def _finding(self, law: Law) -> Finding:
         drawn, verdict = self.failures[law.says]
@@ -269,20 +303,14 @@ class Campaign:
         worst = wrong_element(self.caller(), calls)
         element = worst[0] if worst else None
         text = reproduction(self.caller(), law.says, calls, worst, verdict)
-        return Finding(
-            self.op.name,
-            self.implementation.name,
-            law.says,
-            self.name,
-            verdict,
-            minimal,
-            element,
-            diagnosis,
-            tuple(f"{c.kind}({', '.join(f'{k}={v!r}' for k, v in c.options.items())})" for c in calls),
-            text,
-            tuple(o.name for o in self.op.operands),
-            self.records[law.says].failed,
-        )
+        asked = tuple(f"{c.kind}({', '.join(f'{k}={v!r}' for k, v in c.options.items())})" for c in calls)
+        return replace(self._told(law, verdict, minimal, diagnosis, text), element=element, calls=asked)
+
+    def _told(self, law: Law, verdict: Verdict, case: Case, diagnosis: Diagnosis, text: str) -> Finding:
+        """Return the finding, without a wrong element and without the calls."""
+        names, failed = tuple(o.name for o in self.op.operands), self.records[law.says].failed
+        head = (self.op.name, self.implementation.name, law.says, self.name)
+        return Finding(*head, verdict, case, None, diagnosis, (), text, names, failed)
 
     def _telling_cases(self) -> list[Case]:
         """Return fresh cases of two regimes: the simplest tells mistakes apart, the normal one precisions."""
@@ -315,7 +343,21 @@ class Campaign:
         controls = [
             m for m in mistakes if law.says in m.caught_by or (law.definition and (m.vjp if law.vjp else m.forward))
         ]
-        return not any(self._caught(law, m, drawn.case) for drawn in self._controls(law) for m in controls)
+        if any(self._caught(law, m, drawn.case) for drawn in self._controls(law) for m in controls):
+            return False
+        return not controls or any(self._acts(m, drawn.case) for drawn in self._controls(law) for m in controls)
+
+    def _acts(self, mistake: Mistake, case: Case) -> bool:
+        """Return whether a mistake shows on a case: it answers, or does, something else than the definition.
+
+        A generic one always does; one of the op may be about options that the implementation does not support.
+        """
+        if mistake not in self.op.mistakes:
+            return True
+        right, wrong = (
+            caller_of(self.op, m, self.precision) for m in (replace(mistake, forward=None, vjp=None), mistake)
+        )
+        return differs(right, wrong, case, vjp=mistake.vjp is not None, forward=mistake.forward is not None)
 
     def _controls(self, law: Law) -> Iterator[Drawn]:
         kept = [d for d in self.kept if law.when(d.case)]
@@ -330,7 +372,7 @@ class Campaign:
 
     def report(self, *, interrupted: bool = False) -> Report:
         """Return what was found; vacuous laws are looked for unless the run was interrupted."""
-        findings = () if interrupted else self.findings()
+        findings = self.findings(hurried=interrupted)
         idle = set() if interrupted else self.vacuous()
         for record in self.records.values():
             record.status = _status(record, idle)
@@ -372,13 +414,17 @@ def _class_of(value: Any, default: Any) -> str:
 
 
 def run(campaign: Campaign) -> Report:
-    """Return the report of a campaign. Raises Interrupted, with what was found, on Ctrl-C."""
-    try:
-        for drawn in campaign.drawn():
-            campaign.judge(drawn)
-            if campaign.stop_at_first and campaign.failures:
-                break
-        campaign.climb()
-        return campaign.report()
-    except KeyboardInterrupt:
-        raise Interrupted(campaign.report(interrupted=True)) from None
+    """Return the report of a campaign. Raises Interrupted, with what was found, on Ctrl-C.
+
+    The judge's own arithmetic ignores what NumPy says about it, whatever the program around has asked NumPy for.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            for drawn in campaign.drawn():
+                campaign.judge(drawn)
+                if campaign.stop_at_first and campaign.failures:
+                    break
+            campaign.climb()
+            return campaign.report()
+        except KeyboardInterrupt:
+            raise Interrupted(campaign.report(interrupted=True)) from None

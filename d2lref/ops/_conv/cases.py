@@ -8,14 +8,16 @@ from d2lref.ops._conv.definition import geometry
 from d2lref.spec import SUMS, Draw, Form, Shape
 
 MOST_PRODUCTS = 2**17
+MOST_FOR_TWO = 2**18  # where two sizes are wide
+WIDE = 4  # a size so far above its lower bound was drawn at a block width (Draw.sizes)
 REGIMES = (*SUMS, "ties", "signed_zero")
 
 
 def cases(axes: int, draw: Draw) -> Form:
-    """Return a convolution of about 2^17 products at most, usually far fewer.
+    """Return a convolution of about 2^17 products at most (2^18 where two sizes are wide), usually far fewer.
 
-    Shrinks towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its
-    default.
+    Wide numbers of channels and filters are those of all groups together: that is what kernels ask about. Shrinks
+    towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its default.
     """
     window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
     dilation = _per_axis(draw, axes, 1, 3)
@@ -24,12 +26,24 @@ def cases(axes: int, draw: Draw) -> Form:
         padding = _per_axis(draw, axes, 0, 3)
     stride = 1 if padding == "same" else _per_axis(draw, axes, 1, 4)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
-    images, channels, filters, groups, *least = draw.sizes(1, 1, 1, 1, *_least_sizes(axes, window, options))
-    options["groups"] = groups if draw.choice(False, True) else 1
+    lows = (1, 1, 1, 1, *_least_sizes(axes, window, options))
+    drawn = draw.sizes(*lows)
+    wide = tuple(n - low >= WIDE for n, low in zip(drawn, lows, strict=True))
+    options["groups"] = groups = _groups(drawn[1:4], wide[1:4], wanted=draw.choice(False, True))
+    counts = tuple(n // groups if w and n % groups == 0 else n for n, w in zip(drawn[1:3], wide[1:3], strict=True))
     steps = draw.integer(0, 3)  # a stride needs a larger image for as many answers
-    size = tuple(n + steps * (s - 1) for n, s in zip(least, per_axis(stride, axes), strict=True))
-    counts = _affordable(axes, (images, channels, filters), size, window, options)
-    return _form(counts, size, window, options, bias=draw.choice(False, True), empty=draw.integer(0, 39) == 39)
+    further = zip(drawn[4:], wide[4:], per_axis(stride, axes), strict=True)
+    size = tuple(n if w else n + steps * (s - 1) for n, w, s in further)
+    counts, size, window = _affordable(axes, wide, (drawn[0], *counts), size, lows[4:], window, options)
+    empty = draw.integer(0, 39) == 39
+    return _form(counts, size, window, options, bias=draw.choice(False, True), empty=empty)
+
+
+def _groups(counts: Shape, wide: tuple[bool, ...], *, wanted: bool) -> int:
+    """Return the groups: a wide number always, another where it is wanted and divides what is wide beside it."""
+    *others, groups = counts
+    fits = all(n % groups == 0 for n, w in zip(others, wide[:2], strict=True) if w)
+    return groups if wide[2] or (wanted and fits) else 1
 
 
 def _per_axis(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
@@ -47,19 +61,41 @@ def _least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
     return tuple(max(1, span - sum(pads)) for span, pads in zip(spans, ample.pads, strict=True))
 
 
-def _affordable(axes: int, counts: Shape, size: Shape, window: Shape, options: dict[str, Any]) -> Shape:
-    """Return images, channels and filters per group, the least of them set to 1 while there are too many products."""
-    left, groups = list(counts), options["groups"]
+def _affordable(
+    axes: int,
+    wide: tuple[bool, ...],
+    counts: Shape,
+    size: Shape,
+    lows: Shape,
+    window: Shape,
+    options: dict[str, Any],
+) -> tuple[Shape, Shape, Shape]:
+    """Return images, channels and filters per group, the image's size and the window, lowered to an affordable work.
+
+    What is not wide is given up first, one after the other: counts, then size, then window; then the least count.
+    """
+    values = [*counts, *size, *window]
+    floors = [n if w else low for n, w, low in zip(values, (*wide[:3], *wide[4:]), (1, 1, 1, *lows), strict=False)]
+    floors += [1] * (axes + 3)
+    order = [
+        *sorted(range(3), key=values.__getitem__),
+        *range(3, len(values)),
+        *sorted(range(3), key=values.__getitem__),
+    ]
+    most = MOST_FOR_TWO if sum(wide) > 1 else MOST_PRODUCTS
+    for turn, place in enumerate(order):
+        if _work(axes, values, options) <= most:
+            break
+        values[place] = floors[place] if turn < len(values) else 1
+    return tuple(values[:3]), tuple(values[3 : 3 + axes]), tuple(values[3 + axes :])
+
+
+def _work(axes: int, values: list[int], options: dict[str, Any]) -> int:
+    """Return the pixels to read or the products to sum, whichever are more."""
+    images, channels, filters, *rest = values
+    size, window, groups = rest[:axes], rest[axes:], options["groups"]
     out = geometry(axes, (1, groups, *size), (groups, 1, *window), **options).out
-    while _work(left, groups * math.prod(size), groups * math.prod((*out, *window))) > MOST_PRODUCTS and max(left) > 1:
-        left[left.index(min(c for c in left if c > 1))] = 1
-    return tuple(left)
-
-
-def _work(counts: list[int], pixels: int, products: int) -> int:
-    """Return the pixels to read or the products to sum, whichever are more, for so many of one channel and filter."""
-    images, channels, filters = counts
-    return images * channels * max(pixels, filters * products)
+    return images * channels * groups * max(math.prod(size), filters * math.prod((*out, *window)))
 
 
 def _form(

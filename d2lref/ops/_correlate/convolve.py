@@ -211,8 +211,9 @@ def cases(axes: int, draw: Draw) -> Form:
     sizes = draw.sizes(*(1,) * (2 * axes))
     x, kernel = sizes[:axes], sizes[axes:]
     if mode == "valid":
+        longer = max(kernel) > max(x)  # before they are sorted: a wide size stays where it was drawn
         x, kernel = tuple(map(max, x, kernel)), tuple(map(min, x, kernel))
-        x, kernel = (kernel, x) if draw.choice(False, True) else (x, kernel)
+        x, kernel = (kernel, x) if longer else (x, kernel)
     return Form((x, kernel), {"mode": mode})
 
 
