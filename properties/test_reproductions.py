@@ -76,7 +76,6 @@ MADE = [
     ("y = KEPT.setdefault(y.shape, y)", "a second call repeats the first", "expected"),
     ("KEPT.setdefault(y.shape, y)[...] = y; y = KEPT[y.shape]", "a second call repeats", "a later call overwrote"),
     ("raise RuntimeError('not now')", "agrees with the definition", "RuntimeError: not now"),
-    ("KEPT[len(KEPT)] = 1; y = y if len(KEPT) % 3 else y + 1", "agrees with the definition", ""),
 ]
 
 
@@ -87,7 +86,7 @@ def spoilt(statement: str) -> str:
     return "KEPT = {}\n" + RIGHT.replace(line, f"    y = {line.strip()[7:]}\n    {statement}\n    return y\n")
 
 
-@pytest.mark.parametrize(("statement", "law", "word"), MADE[:-1], ids=[m[0] for m in MADE[:-1]])
+@pytest.mark.parametrize(("statement", "law", "word"), MADE, ids=[m[0] for m in MADE])
 def test_a_wrong_function_is_shown(tmp_path: Path, statement: str, law: str, word: str) -> None:
     finding = next(f for f in reported(tmp_path, spoilt(statement)).findings if f.law.startswith(law))
     done = run(tmp_path, finding)
