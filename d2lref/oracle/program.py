@@ -223,7 +223,8 @@ def _end(m: _Made, worst: Worst | None, verdict: Verdict) -> list[str]:
         return []
     if np.isnan(verdict.left) or "the rule says" in verdict.note:
         return _wrong_kind(m)
-    return [f"print({m.answer})  # {verdict.note or 'the law compares several calls, or this one was right when it was made again'}"]
+    several = "the law compares several calls, or this one was right when it was made again"
+    return [f"print({m.answer})  # {verdict.note or several}"]
 
 
 def _overwritten(made: list[_Made], note: str) -> list[str]:
