@@ -145,12 +145,21 @@ def test_complex_answers_are_no_answers(dtype: Any) -> None:
 # Implementations of a part
 
 
+REST = ("ceil_mode", "count_include_pad", "divisor_override")
+
+
 def three_options(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Any:
     return avg_pool(x, kernel_size=kernel_size, stride=stride, padding=padding)
 
 
 def refusing_the_rest(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0, **rest: Any) -> Any:
     if any(rest[name] != AVG.options[name] for name in rest):
+        raise NotImplementedError
+    return three_options(x, kernel_size=kernel_size, stride=stride, padding=padding)
+
+
+def blind_to_zero(x: Any, *, kernel_size: Any, stride: Any = None, padding: Any = 0, **rest: Any) -> Any:
+    if any(value for name, value in rest.items() if name != "count_include_pad"):  # a divisor of 0 is not seen
         raise NotImplementedError
     return three_options(x, kernel_size=kernel_size, stride=stride, padding=padding)
 
@@ -165,14 +174,24 @@ def stride_of_the_window(x: Any, *, stride: Any = None, **options: Any) -> Any:
     ("name", "f", "supports"),
     [
         ("avg_pool2d", three_options, {}),
-        ("avg_pool2d", refusing_the_rest, dict.fromkeys(("ceil_mode", "count_include_pad", "divisor_override"), False)),
+        ("avg_pool2d", refusing_the_rest, dict.fromkeys(REST, False)),
+        ("avg_pool2d", blind_to_zero, dict.fromkeys(REST, False)),
         ("avg_pool2d", lambda x, *, kernel_size: avg_pool(x, kernel_size=kernel_size), {}),
         ("max_pool2d", lambda x, *, kernel_size: max_pool(x, kernel_size=kernel_size), {}),
         ("max_pool2d", stride_of_the_window, {"stride": False}),
         ("conv2d", lambda x, weight: conv(x, weight), {}),  # noqa: PLW0108 - the signature is what is tested
         ("conv2d", lambda x, weight, bias=None, stride=1: conv(x, weight, bias, stride=stride), {"stride": (1, 2)}),
     ],
-    ids=["three options", "the rest refused", "window alone", "largest alone", "no stride", "no bias", "two strides"],
+    ids=[
+        "three options",
+        "the rest refused",
+        "zero ignored",
+        "window alone",
+        "largest alone",
+        "no stride",
+        "no bias",
+        "two strides",
+    ],
 )
 def test_a_right_implementation_of_a_part_passes(name: str, f: Function, supports: dict[str, Any]) -> None:
     report = check(name, f, supports=supports, cases="quick")

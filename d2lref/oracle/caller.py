@@ -231,6 +231,17 @@ class Caller:
             return f"refused {rejection.says}, but its input was changed" if changed else ""
         return f"accepted {rejection.says}: {_call_text(self.op, rejection)}"
 
+    def bears(self, rejection: Rejection) -> bool:
+        """Return whether bad input lies inside what the implementation says it supports: it need not refuse the rest.
+
+        A predicate of the implementation's that raises on bad input says nothing.
+        """
+        shapes = (*rejection.shapes, *[None] * (len(self.op.operands) - len(rejection.shapes)))
+        try:
+            return not guarded(self.implementation.outside, self.op, shapes, rejection.options)
+        except Raised:
+            return True
+
     def with_layout(self, layout: str) -> "Caller":
         """Return the same caller handing over arrays in another memory order."""
         return replace(self, layout=layout)

@@ -231,8 +231,11 @@ def _refuses(op: Op) -> Law:
 
     def holds(f: Caller, case: Case) -> Claim:
         known = f.implementation.options
-        asked = [r for r in mandatory if known is None or set(r.options) <= known]
-        note = f.refuses(asked[case.seed % len(asked)]) if asked else ""
+        asked = [r for r in mandatory if (known is None or set(r.options) <= known) and f.bears(r)]
+        if not asked:
+            message = "all that must be refused lies outside what is supported"
+            raise Unsupported(message)
+        note = f.refuses(asked[case.seed % len(asked)])
         return Claim(float(not note), 1.0, 0.0, note)
 
     return Law("bad input is refused", holds)
