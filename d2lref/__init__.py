@@ -80,7 +80,13 @@ def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> Non
 
 
 def _handed_over(library: "Library", array: "Array", storage: str) -> None:
-    """Raise TypeError when the array library cannot be handed an array, before any case is drawn."""
+    """Raise TypeError when the array library cannot be handed an array, before any case is drawn.
+
+    Raises ValueError for a storage format that NumPy lacks, in which known mistakes are judged beside.
+    """
+    from d2lref.oracle import NUMPY
+
+    NUMPY.to(array, storage)
     try:
         library.to(array, storage)
     except ValueError:

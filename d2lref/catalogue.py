@@ -154,7 +154,8 @@ def attribute(text: str) -> Callable[..., Any]:
     """
     place, colon, name = text.rpartition(":")
     if not colon or not place or not name:
-        message = f"target {text!r}: expected an adapter ({', '.join(ADAPTERS)}), file.py:name or module:name"
+        known = ", ".join((*ADAPTERS, f"{REFERENCE}:VARIANT"))
+        message = f"target {text!r}: expected one of {known}, file.py:name or module:name"
         raise NotFound(message)
     module = _module(place)
     value: Any = module

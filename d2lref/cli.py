@@ -84,19 +84,22 @@ class Commands(click.Group):
             raise click.Abort from None
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+HELP = """Judge implementations of neural-net layers.
+
+A pass that means something, or a minimal counterexample with a diagnosis.
+
+\b
+d2lref check conv2d mylib.kernels:conv2d        judge one function
+d2lref check conv2d torch                       judge torch's
+d2lref check --all d2lref:unfold --cases quick  judge all that a target has
+d2lref explain conv2d                           what is checked, and why
+"""
+
+
+@click.group(cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(d2lref.__version__, prog_name="d2lref")
 def cli() -> None:
-    r"""Judge implementations of neural-net layers.
-
-    A pass that means something, or a minimal counterexample with a diagnosis.
-
-    \b
-    d2lref check conv2d mylib.kernels:conv2d        judge one function (NumPy in, NumPy out)
-    d2lref check conv2d torch                       judge torch's
-    d2lref check --all d2lref:unfold --cases quick  judge everything a target has
-    d2lref explain conv2d                           what is checked, and why by that much
-    """
+    """Hold the commands together."""
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -296,7 +299,10 @@ def replay(file: Path, target: str | None) -> int:
     """
     try:
         data = reports.read_json(file)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        message = f"{file}: cannot be read ({error.strerror})"
+        raise BadInput(message) from error
+    except ValueError as error:
         raise BadInput(str(error)) from error
     try:
         every = [(r, f) for r in data.get("reports", [data]) for f in r["findings"]]

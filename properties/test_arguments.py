@@ -3,6 +3,7 @@
 And what means something is believed: signatures are read, the vjp's own too, and the declared support is kept to.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -311,3 +312,21 @@ def test_what_no_import_binds_has_no_binding() -> None:
     assert binding(Kernel().forward, "implementation") == ""
     assert binding(lambda x: x, "implementation") == ""
     assert binding(right, "right") == "from properties.test_arguments import right"
+
+
+def test_bfloat16_without_ml_dtypes_is_refused_before_a_case_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the implementation has bfloat16 itself: the known mistakes beside it are NumPy's."""
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    pair = (lambda a, dtype: a, np.asarray)
+    for arrays in ("numpy", pair):
+        with pytest.raises(ValueError, match="precision: bfloat16 needs ml_dtypes, for NumPy lacks it"):
+            d2lref.check("linear", linear, precision="bfloat16", arrays=arrays)
+
+
+def test_a_law_that_only_exceptions_break_is_an_error() -> None:
+    def raising(x: Any) -> Any:
+        raise RuntimeError(x.shape)
+
+    verdicts = d2lref.check("relu", raising, cases=20).verdicts
+    assert {v.status for v in verdicts if v.executed} <= {Status.ERROR, Status.PASS}  # it does refuse bad input
+    assert status(d2lref.check("relu", lambda x: x + 1, cases=20), "agrees with the definition") is Status.FAIL

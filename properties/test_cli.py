@@ -12,6 +12,8 @@ import pytest
 
 from d2lref import cli
 from d2lref.catalogue import subjects
+from d2lref.oracle import Report, Status
+from d2lref.oracle.report import LawRecord
 
 KERNELS = '''
 """A stranger's kernels."""
@@ -113,7 +115,7 @@ BAD = [
     (["check", "relu", "nowhere.py:f"], "target 'nowhere.py': no such file"),
     (["check", "relu", "{kernels}:rleu"], "has no 'rleu'; perhaps relu"),
     (["check", "relu", "{kernels}:number"], "number is int, expected a callable"),
-    (["check", "relu", "relu"], "target 'relu': expected an adapter"),
+    (["check", "relu", "relu"], "target 'relu': expected one of torch, d2lref:VARIANT, file.py:name or module:name"),
     (["check", "relu", "{kernels}:relu", "--cases", "lots"], "cases: 'lots', expected one of quick, ci, deep"),
     (["check", "relu", "{kernels}:relu", "--precision", "float12"], "precision: 'float12' is no preset"),
     (["check", "relu", "{kernels}:relu", "--arrays", "stones"], "arrays: 'stones', expected numpy, torch"),
@@ -236,3 +238,33 @@ main()
 def test_ctrl_c_while_it_is_still_importing_is_one_line_too() -> None:
     done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "d2lref: interrupted\n")
+
+
+def test_the_examples_of_the_help_stand_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    assert "\n  d2lref check conv2d torch   " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes are POSIX")
+def test_a_report_is_written_to_what_a_link_or_a_pipe_leads_to(kernels: Path, tmp_path: Path) -> None:
+    link, real, pipe = (tmp_path / name for name in ("link.json", "real.json", "pipe"))
+    link.symlink_to(real)
+    assert run("check", "relu", f"{kernels}:relu", "--cases", "20", "--json", str(link)) == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text())["subject"] == "relu"
+    os.mkfifo(pipe)
+    read = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text())"
+    with subprocess.Popen([sys.executable, "-c", read, str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        assert run("check", "relu", f"{kernels}:relu", "--cases", "20", "--json", str(pipe)) == 0
+        said, _ = reader.communicate(timeout=60)
+    assert json.loads(said)["subject"] == "relu"
+
+
+def test_the_first_line_says_what_spoils_a_run_without_findings() -> None:
+    record = LawRecord("the vjp is the adjoint", executed=1, undecidable=1, status=Status.UNDECIDABLE)
+    counts = {"executed": 1, "cases": 1, "unsupported": 0}
+    report = Report("relu", "mine", "float32", 0, "1", (record,), (), counts, {}, 0.0)
+    assert (report.ok, report.exit_code) == (False, 1)
+    assert report.headline().endswith(
+        "1 claim on 1 case, 0 findings, worst ratio 0, 0.0 s; 'the vjp is the adjoint' is undecidable on these cases"
+    )

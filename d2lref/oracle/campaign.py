@@ -241,6 +241,7 @@ class Campaign:
         self.counts["executed"] += 1
         if verdict.bad:
             record.failed += 1
+            record.errors += verdict.status is Status.ERROR
             self.failed_cases[law.says].append(drawn.case)
             if self._unshrinkable(law):
                 self.failures[law.says] = (drawn, verdict)
@@ -398,7 +399,7 @@ def _status(record: LawRecord, idle: set[str]) -> Status:
     if not record.executed:
         return record.status
     if record.failed:
-        return Status.FAIL
+        return Status.ERROR if record.errors == record.failed else Status.FAIL
     if record.undecidable > record.executed / 2:
         return Status.UNDECIDABLE
     if record.law in idle:

@@ -104,7 +104,7 @@ def numpy_dtype(name: str) -> Any:
     try:
         import ml_dtypes
     except ImportError:
-        message = f"precision: NumPy arrays of {name} need ml_dtypes (pip install ml_dtypes), or arrays='torch'"
+        message = f"precision: {name} needs ml_dtypes, for NumPy lacks it (pip install ml_dtypes)"
         raise ValueError(message) from None
     return np.dtype(getattr(ml_dtypes, name))
 

@@ -24,12 +24,14 @@ Json = dict[str, Any]
 class LawRecord:
     """What one law met in a run.
 
-    Worst: largest ratio of difference to bound among cases that are not failures, and where.
+    errors: how many of the failures are exceptions. worst: largest ratio of difference to bound among cases that are
+    not failures.
     """
 
     law: str
     executed: int = 0
     failed: int = 0
+    errors: int = 0
     undecidable: int = 0
     suspect: int = 0
     exact: int = 0
@@ -84,9 +86,16 @@ class Report:
         """Return the verdict in one line."""
         word = "interrupted" if self.interrupted else "ok" if self.ok else "NOT OK"
         n, found = self.counts, len(self.findings)
-        evidence = f"{n['executed']} claims on {n['cases']} cases, {found} finding{'s' * (found != 1)}"
+        evidence = f"{_counted(n['executed'], 'claim')} on {_counted(n['cases'], 'case')}, {_counted(found, 'finding')}"
         measured = f"worst ratio {self.worst:.3g}, {self.seconds:.1f} s"
-        return f"{self.subject} {self.implementation} [{self.precision}]: {word}; {evidence}, {measured}"
+        return f"{self.subject} {self.implementation} [{self.precision}]: {word}; {evidence}, {measured}{self._why()}"
+
+    def _why(self) -> str:
+        """Return what spoils `ok` besides findings, "" when nothing does."""
+        if not self.counts["executed"]:
+            return "; nothing was executed"
+        idle = [v for v in self.verdicts if v.status in {Status.UNDECIDABLE, Status.VACUOUS}]
+        return "".join(f"; {v.law!r} is {v.status} on these cases" for v in idle)
 
     def __str__(self) -> str:
         """Return the headline, a line for every law, and the findings."""
@@ -97,7 +106,7 @@ class Report:
             for v in self.verdicts
         ]
         skipped = self.counts["unsupported"]
-        lines += [f"  {skipped} drawn cases lay outside what the implementation supports"] if skipped else []
+        lines += [f"  {_counted(skipped, 'case')} drawn outside what the implementation supports"] if skipped else []
         return "\n".join([*lines, *(f"\n{f}" for f in self.findings)])
 
     def to_json(self) -> Json:
@@ -123,6 +132,10 @@ class Report:
         }
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def _asides(v: LawRecord) -> str:
     parts = [f"{v.failed} failed"] if v.failed else []
     parts += [f"{v.undecidable} undecidable"] if v.undecidable else []
@@ -136,6 +149,7 @@ def _verdict_json(v: LawRecord) -> Json:
         "status": str(v.status),
         "executed": v.executed,
         "failed": v.failed,
+        "errors": v.errors,
         "undecidable": v.undecidable,
         "suspect": v.suspect,
         "exact": v.exact,
@@ -228,8 +242,13 @@ def environment() -> dict[str, str]:
 def write_json(data: Any, path: Path) -> None:
     """Write JSON in one step: a reader sees the old file or the whole new one.
 
-    Raises OSError when the folder cannot be written.
+    What is no plain file (a pipe, a device) is written to as it is, and a link's target is replaced, not the link.
+    Raises OSError when it cannot be written.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
