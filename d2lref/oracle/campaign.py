@@ -28,7 +28,7 @@ from d2lref.rounding import Precision
 from d2lref.spec import Case, Law, Mistake, Op
 
 SIZES = {"quick": 400, "ci": 8_000, "deep": 160_000}
-"""Cases of each named size. Chosen so that conv2d takes about 1-2 s, 20-30 s and 10 min on one core."""
+"""Cases of each named size. Chosen so that no op takes much longer than 2 s, 30 s and 10 min on one core."""
 STRIKES = 3  # fresh draws that must all leave the statistical band before it counts as a failure
 KEPT = 24  # cases kept for diagnosis and for the vacuity control
 CONTROL_CASES = 400  # cases on which a law may let its control mistakes through before it is called vacuous
