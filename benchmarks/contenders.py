@@ -79,11 +79,12 @@ def _batch_norm(functional: ModuleType, x: Any, mean: Any, variance: Any, *affin
 
 
 def _implementations(op: str, arrays: Arrays, options: Options) -> list[tuple[str, Callable[..., object], str]]:
-    reference = getattr(d2lref.ops, op)
+    reference, shapes = getattr(d2lref.ops, op), [each.shape for each in arrays]
     found = [
         (name, variant.run, variant.algorithm)
         for name, variant in reference.variants.items()
-        if variant.accepts(*arrays, **options) and (variant.algorithm != "fft" or _suits_fft(arrays[1]))
+        if (variant.accepts is None or variant.accepts(*shapes, **options))
+        and (variant.algorithm != "fft" or _suits_fft(arrays[1]))
     ]
     return found or [("definition", reference, DIRECT)]
 

@@ -131,18 +131,11 @@ def reference(op: Op, variant: str) -> Implementation:
         message = f"{op.name}: no variant {variant!r}, expected {', '.join(('definition', *op.variants))}"
         raise NotFound(message)
     chosen = op.variants[variant]
-
-    def accepts(*shapes: tuple[int, ...] | None, **options: Any) -> bool:
-        import numpy as np
-
-        arrays = (None if s is None else np.broadcast_to(np.float64(0), s) for s in shapes)
-        return bool(chosen.accepts(*arrays, **options))
-
     return Implementation(
         f"d2lref {op.name} {variant}",
         chosen.run,
         op.vjp,
-        accepts=accepts,
+        accepts=chosen.accepts,
         origin=f'{origin}.variants["{variant}"].run',
     )
 

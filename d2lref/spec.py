@@ -121,11 +121,14 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Another way to compute the same op: same signature as the definition, and the algorithm class of its bound."""
+    """Another way to compute the same op: same signature as the definition, and the algorithm class of its bound.
+
+    accepts(*shapes, **options) says for which forms it is meant; None: for all.
+    """
 
     run: Callable[..., Any]
     algorithm: str = "any-order"
-    accepts: Callable[..., bool] = lambda *arrays, **options: True
+    accepts: Callable[..., bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

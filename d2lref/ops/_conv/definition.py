@@ -187,14 +187,14 @@ def by_pixels(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
     return xp.matmul(w[(..., *(0,) * len(stride))], pixels)
 
 
-def is_pointwise(_x: Array, weight: Array, *_: Any, **_options: Any) -> bool:
+def is_pointwise(_x: Shape, weight: Shape, *_: Any, **_options: Any) -> bool:
     """Return whether the window is a single pixel."""
-    return math.prod(weight.shape[2:]) == 1
+    return math.prod(weight[2:]) == 1
 
 
-def is_depthwise(_x: Array, weight: Array, *_: Any, **_options: Any) -> bool:
+def is_depthwise(_x: Shape, weight: Shape, *_: Any, **_options: Any) -> bool:
     """Return whether every group has a single channel."""
-    return bool(weight.shape[1] == 1)
+    return weight[1] == 1
 
 
 def variants(axes: int) -> dict[str, Variant]:
