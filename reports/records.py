@@ -2,7 +2,7 @@
 
     FOLDER/index.html, summary.md, results.json     the report, written at the end from the records
     FOLDER/records/run.json                         schema d2lref-run: machine, options, what was planned, how it ended
-    FOLDER/records/judged.jsonl                     one line per judged pair, schema d2lref-judged
+    FOLDER/records/judged.jsonl                     one line per judged pair, schema d2lref-judged, with its commit
     FOLDER/records/benchmarks.jsonl                 schema d2lref.benchmarks, as `benchmarks.records` documents it
     FOLDER/records/tests.jsonl                      schema d2lref-tests: the benchmarks planned, and what became of each
     FOLDER/records/benchmarks.log                   what pytest printed

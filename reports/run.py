@@ -149,7 +149,7 @@ def judge(job: Job) -> None:
     with stage("judging") as shown:
         outcomes = workers.each(judging.judge, left, judging.workers(), judging.limit(job.options.cases))
         for number, outcome in enumerate(outcomes, 1 + len(tasks) - len(left)):
-            job.store.judged(record(outcome))
+            job.store.judged({**record(outcome), "commit": job.facts["commit"]})
             if line := spoilt(outcome):
                 bad += 1
                 shown.say(line)
