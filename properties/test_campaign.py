@@ -30,6 +30,8 @@ from properties.strange import op as strange
 from properties.test_oracle import no_scale, right, right_vjp
 from properties.worlds import OPS
 
+pytestmark = pytest.mark.once
+
 IDS = [op.name for op in OPS]
 Wrong = Callable[[Any], bool]
 

@@ -19,6 +19,8 @@ from benchmarks import clocks, pairing
 from benchmarks.clocks import Block, Call, CudaClock, HostClock
 from benchmarks.pairing import Interrupted, Limits, Ratio, Series, Vector
 
+pytestmark = pytest.mark.once
+
 RISK = 1e-9  # chance that a statistical test below fails although its theorem holds
 
 

@@ -19,6 +19,8 @@ from properties.strange import op
 RIGHT = """
 import numpy as np
 
+pytestmark = pytest.mark.once
+
 def forward(x, weight, *, scale=1.0):
     if x.ndim != 2 or weight.shape != x.shape[1:]:
         raise ValueError("shapes")
