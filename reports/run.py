@@ -116,13 +116,19 @@ def begin(job: Job, plan: Json) -> None:
         sessions=[*earlier.get("sessions", []), now()],
         commit=commit(),
         machine=plan["machine"],
-        options={**asdict(job.options), "out": str(job.options.out)},
+        options={**asdict(job.options), "out": _from_here(job.options.out)},
         tasks=list(tasks.values()),
         stage="judging",
         interrupted="",
         failed="",
         stopped="",
     )
+
+
+def _from_here(folder: Path) -> str:
+    """Return a folder of the repository by its place in it, and of any other folder the name alone."""
+    whole = folder.resolve()
+    return whole.relative_to(timing.ROOT).as_posix() if whole.is_relative_to(timing.ROOT) else whole.name
 
 
 def _pair(task: Json) -> tuple[str, ...]:

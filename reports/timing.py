@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reports.records import TESTS, Json, Store, lines
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 2.0  # soft limit of a comparison, after its 20 rounds
 LOOK = 1.0  # seconds between looks at the outcomes; each is a few file operations, on the other core
 GRACE = 20.0  # seconds in which pytest must end after Ctrl-C
