@@ -16,10 +16,10 @@ from d2lref.oracle import Finding, Report
 from d2lref.spec import Op
 from properties.strange import op
 
+pytestmark = pytest.mark.once
+
 RIGHT = """
 import numpy as np
-
-pytestmark = pytest.mark.once
 
 def forward(x, weight, *, scale=1.0):
     if x.ndim != 2 or weight.shape != x.shape[1:]:
