@@ -107,11 +107,10 @@ class Campaign:
         """Choose the laws that can be asked of this implementation."""
         every = all_laws(self.op)
         absent = [law for law in every if law.vjp and self.implementation.vjp is None]
-        without = {"any memory order gives the same answer"} if not self.implementation.layouts else set()
         self.records = {law.says: LawRecord(law.says) for law in every}
         for law in absent:
             self.records[law.says].status = Status.ABSENT
-        self.laws = tuple(law for law in every if law not in absent and law.says not in without)
+        self.laws = tuple(law for law in every if law not in absent)
 
     # Drawing
 
