@@ -422,6 +422,24 @@ def test_several_machines_stand_beside_one_another(whole: Json) -> None:
         results.merge([whole, whole])
 
 
+def test_what_one_machine_left_and_another_judged_is_not_missing() -> None:
+    """A campaign goes from machine to machine: only what nobody has judged is still to do."""
+    rest = {**RUN, "machine": {**MACHINE, "cpu": "Another"}, "tasks": TASKS[1:]}
+    lines = [(RUN, JUDGED[:1]), (rest, JUDGED[2:])]
+    first, second = (results.assemble(Records(run, part)) for run, part in lines)
+    assert left(first) == {("conv2d", task["target"], task["storage"]) for task in TASKS[1:5]} | {RELU}
+    assert left(second) == left(results.merge([first, second])) == {("conv2d", "d2lref:definition", "float64"), RELU}
+
+
+RELU = ("relu", "d2lref:definition", "float32")  # which nobody judged
+
+
+def left(whole: Json) -> set[tuple[str, ...]]:
+    """Return the pairs that are still to do."""
+    rows = [row for row in whole["conformance"] if row["status"] == "not run"]
+    return {(row["subject"], row["target"], row["storage"]) for row in rows}
+
+
 # Records
 
 
@@ -633,6 +651,18 @@ def test_an_interrupted_run_is_written_and_can_be_resumed(tmp_path: Path) -> Non
     assert whole["runs"][0]["interrupted"] == ""
     assert len(whole["runs"][0]["sessions"]) == 2
     assert not list(tmp_path.rglob("*.part"))
+    log.write_text(kept)
+    rest = [*command[:-4], "--out", str(tmp_path / "rest"), *command[-2:], "--without", str(tmp_path)]
+    done = subprocess.run(rest, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    others = (tmp_path / "rest" / "records" / "judged.jsonl").read_text()
+    assert others.count("\n") == len(statuses) - count
+    assert not {json.loads(line)["key"] for line in kept.splitlines()} & {
+        json.loads(line)["key"] for line in others.splitlines()
+    }
+    done = subprocess.run([*rest, str(tmp_path / "rest")], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
 
 
 # In a browser

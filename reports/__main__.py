@@ -56,6 +56,13 @@ folder `records` as soon as it is measured, and Ctrl-C writes the report from wh
 )
 @click.option("--out", type=FOLDER, default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
 @click.option(
+    "--without",
+    type=FOLDER,
+    multiple=True,
+    metavar="RECORDS",
+    help="Leave out the pairs that have a record there, such as one of another machine; repeatable.",
+)
+@click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=5.0,

@@ -78,7 +78,10 @@ def header() -> Json:
 
 
 def merge(documents: Sequence[Json]) -> Json:
-    """Return one document of several, one machine each. Raises Refused when a machine comes twice."""
+    """Return one document of several, one machine each. Raises Refused when a machine comes twice.
+
+    A pair that one machine planned and another judged is not missing.
+    """
     if len(documents) == 1:
         return documents[0]
     machines: Json = {}
@@ -87,6 +90,8 @@ def merge(documents: Sequence[Json]) -> Json:
             raise Refused(f"two of the records are from {', '.join(sorted(twice))}: give one for each machine")
         machines |= document["machines"]
     parts = {name: [row for each in documents for row in each[name]] for name in ("runs", *PARTS)}
+    run = {row["id"] for row in parts["conformance"] if row["status"] != "not run"}
+    parts["conformance"] = [row for row in parts["conformance"] if row["status"] != "not run" or row["id"] not in run]
     return {**header(), "machines": machines, **parts}
 
 

@@ -16,7 +16,7 @@ import click
 
 from reports import judging, timing, workers, write
 from reports.progress import Progress, stage
-from reports.records import Json, Records, Refused, Store
+from reports.records import Json, Records, Refused, Store, read
 from reports.results import slug
 from reports.verdict import sentence
 
@@ -36,6 +36,7 @@ class Options:
     only: str | None = None
     resume: bool = False
     minutes: float = 5.0
+    without: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Job:
     store: Store
     options: Options
     kept: Records
+    elsewhere: frozenset[str] = frozenset()  # keys of the pairs that other records hold
     facts: Json = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -66,7 +68,8 @@ def main_job(options: Options) -> int:
     store.refuse_or_make()
     with interruptible_once():
         plan = planned(options)
-        job = Job(store, options, store.kept(resume=options.resume))
+        elsewhere = frozenset(key for folder in options.without for key in judged_well(read(folder)))
+        job = Job(store, options, store.kept(resume=options.resume), elsewhere)
         begin(job, plan)
         try:
             measure(job)
@@ -111,12 +114,18 @@ def begin(job: Job, plan: Json) -> None:
     if earlier and slug(earlier["machine"]) != slug(plan["machine"]):
         raise Refused(f"--resume: the records are of {slug(earlier['machine'])}, this is {slug(plan['machine'])}")
     tasks = {_pair(task): task for task in earlier.get("tasks", [])}
-    tasks |= {_pair(task): task for task in plan["tasks"] if job.options.only != "bench"}
+    tasks |= {
+        _pair(task): task for task in plan["tasks"] if job.options.only != "bench" and task["key"] not in job.elsewhere
+    }
     job.note(
         sessions=[*earlier.get("sessions", []), now()],
         commit=commit(),
         machine=plan["machine"],
-        options={**asdict(job.options), "out": _from_here(job.options.out)},
+        options={
+            **asdict(job.options),
+            "out": _from_here(job.options.out),
+            "without": [_from_here(folder) for folder in job.options.without],
+        },
         tasks=list(tasks.values()),
         stage="judging",
         interrupted="",
@@ -148,7 +157,7 @@ def measure(job: Job) -> None:
 
 def judge(job: Job) -> None:
     """Judge every pair that has no record yet, one on each core."""
-    have = {line["key"] for line in job.kept.judged if not line["failure"]}
+    have = judged_well(job.kept)
     tasks = [task for task in job.facts["tasks"] if not task["missing"]]
     left = [task for task in tasks if task["key"] not in have]
     bad = 0
@@ -160,6 +169,11 @@ def judge(job: Job) -> None:
                 bad += 1
                 shown.say(line)
             shown.at(number, len(tasks), f"{bad} not ok" if bad else "")
+
+
+def judged_well(kept: Records) -> set[str]:
+    """Return the keys of the pairs that came to a verdict."""
+    return {line["key"] for line in kept.judged if not line["failure"]}
 
 
 def record(outcome: workers.Outcome) -> Json:
