@@ -70,18 +70,29 @@ HOST = FORMATS["float64"]
 NATIVE = {"float64": np.float64, "float32": np.float32, "float16": np.float16}
 
 
-def round_to(array: Array, name: str) -> np.ndarray:
-    """Return float64 values rounded to nearest, ties to even, in the named format (IEEE 754-2019, section 4.3.1).
+ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "even": np.rint,
+    "away": lambda a: np.trunc(a + np.copysign(0.5, a)),
+    "truncate": np.trunc,
+}
+"""To an integer below 2^52: the nearest with ties to even or away from zero, or the next towards zero (IEEE 754-2019,
+section 4.3)."""
 
-    What rounds beyond the largest finite number is infinite; signs of zero and NaN stay.
+
+def round_to(array: Array, name: str, rounding: str = "even") -> np.ndarray:
+    """Return float64 values rounded to the named format, in one of ROUNDINGS (IEEE 754-2019, section 4.3).
+
+    What rounds beyond the largest finite number is infinite, but for truncation; signs of zero and NaN stay.
     """
     a = np.asarray(array, np.float64)
+    form = FORMATS[name]
     with np.errstate(over="ignore", invalid="ignore"):
-        if name in NATIVE:
+        if name in NATIVE and (rounding == "even" or name == "float64"):
             return a.astype(NATIVE[name]).astype(np.float64)
-        form = FORMATS[name]
         last = np.maximum(np.frexp(a)[1] - 1, form.emin) - (form.p - 1)
-        rounded = np.ldexp(np.rint(np.ldexp(a, -last)), last)
+        rounded = np.ldexp(ROUNDINGS[rounding](np.ldexp(a, -last)), last)
+        if rounding == "truncate":
+            rounded = np.clip(rounded, -form.fmax, form.fmax)
     rounded = np.where(np.isfinite(a), rounded, a)
     return np.where(np.abs(rounded) > form.fmax, np.copysign(np.inf, a), rounded)
 
@@ -209,6 +220,8 @@ class Precision:
 OPERANDS = {"tf32": "tf32", "bfloat16": "bfloat16", "float16": "float16", "3xtf32": "tf32"}
 """Format of the numbers that are multiplied, for each kind of operands."""
 
+ALGORITHMS = ("any-order", "fft")
+VARIANCES = ("two-pass", "welford", "naive")
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "storage": _FLOATS,
@@ -216,8 +229,8 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "accumulate": (None, *_FLOATS),
     "rounding": ("nearest", "truncate"),
     "statistics": (None, *_FLOATS),
-    "algorithm": ("any-order", "fft"),
-    "variance": ("two-pass", "welford", "naive"),
+    "algorithm": ALGORITHMS,
+    "variance": VARIANCES,
     "subnormals": ("kept", "flushed"),
 }
 
@@ -236,7 +249,7 @@ PRESETS = {
 def using(algorithm: str, storage: str = "float32") -> Precision:
     """Return the arithmetic of an algorithm class in a storage format: a way to take sums, or one to take variances."""
     claimed = Precision(storage)
-    if algorithm in _ALLOWED["variance"]:
+    if algorithm in VARIANCES:
         return replace(claimed, variance=algorithm)
     return replace(claimed, algorithm=algorithm)
 

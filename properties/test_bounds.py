@@ -80,6 +80,20 @@ def test_round_to_rounds_to_nearest_and_ties_to_even(name: str, data: st.DataObj
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@given(data=st.data())
+def test_round_to_truncates_or_rounds_ties_away(name: str, data: st.DataObject) -> None:
+    form = FORMATS[name]
+    value = data.draw(near_numbers(form).filter(lambda v: form.nmin <= abs(v) < form.fmax))
+    unit = Fraction(2) ** (math.frexp(value)[1] - form.p)
+    quotient = abs(Fraction(value)) / unit
+    sign = int(math.copysign(1, value))
+    for way, wanted in (("truncate", math.floor(quotient)), ("away", math.floor(quotient + Fraction(1, 2)))):
+        assert Fraction(float(round_to(np.asarray(value), name, way))) == sign * wanted * unit
+    if name != "float64":
+        assert list(round_to(np.array([-2.0, 2.0]) * form.fmax, name, "truncate")) == [-form.fmax, form.fmax]
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_round_to_at_the_ends_of_a_format(name: str) -> None:
     form = FORMATS[name]
     tie = form.fmax + (form.u * 2.0**form.emax if name != "float64" else math.inf)  # between fmax and 2^(emax + 1)

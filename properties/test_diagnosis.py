@@ -22,11 +22,13 @@ def on_weight(change: Callable[[Any], Any]) -> Kernel:
     return lambda x, weight, bias=None, **options: unfold(x, np.ascontiguousarray(change(weight)), bias, **options)
 
 
-def on_operands(name: str) -> Kernel:
-    """Return a convolution whose operands are rounded to a narrower format."""
+def on_operands(name: str, *ways: str) -> Kernel:
+    """Return a convolution whose operands are rounded to a narrower format, in one of the ways for each width."""
 
     def narrow(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
-        return unfold(round_to(x, name).astype(x.dtype), round_to(weight, name).astype(x.dtype), bias, **options)
+        way = ways[x.shape[-1] % len(ways)] if ways else "even"
+        narrowed = [round_to(a, name, way).astype(x.dtype) for a in (x, weight)]
+        return unfold(*narrowed, bias, **options)
 
     return narrow
 
@@ -66,6 +68,11 @@ WRONG: list[tuple[str, Kernel, str]] = [
     ("transposed unfold", on_weight(taps_transposed), "unfold counts the taps with the first axis fastest"),
     ("bfloat16 operands", on_operands("bfloat16"), "bfloat16 operands, float32 accumulation"),
     ("float16 operands", on_operands("float16"), "float16 operands, float32 accumulation"),
+    ("tf32 operands", on_operands("tf32"), "tf32 operands, float32 accumulation"),
+    ("tf32 away", on_operands("tf32", "away"), "tf32 operands, rounded with ties away from zero"),
+    ("tf32 truncated", on_operands("tf32", "truncate"), "tf32 operands, truncated"),
+    ("tf32 mixed", on_operands("tf32", "even", "truncate"), "tf32 operands, rounded in some cases and truncated in"),
+    ("Fourier transforms", d2lref.ops.conv2d.variants["fft"].run, "the error bound of the fft algorithm"),
     ("float16 sums", in_half, "float16 accumulation"),
     ("subnormals flushed", flushing, "subnormal numbers flushed to zero"),
 ]
@@ -81,6 +88,14 @@ def test_a_wrong_convolution_is_caught_small_and_named(kernel: Kernel, word: str
     assert finding.verdict.status is Status.FAIL
     assert finding.element is not None
     assert finding.element.written_out
+
+
+def test_another_way_to_take_a_variance_is_named() -> None:
+    """Welford's updates err more than two passes where the mean is large; torch takes them on CUDA."""
+    welford = d2lref.ops.batch_norm.variants["welford"].run
+    report = d2lref.check("batch_norm", welford, cases=2000)
+    finding = next(f for f in report.findings if f.law == "agrees with the definition")
+    assert finding.diagnosis.precision == "the error bound of the welford variance"
 
 
 def test_the_right_one_passes_with_its_gradients() -> None:

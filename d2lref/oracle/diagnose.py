@@ -6,7 +6,6 @@ The mistake whose answers these are, the precision the error is consistent with,
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from d2lref.oracle.caller import Caller, Raised, WrongAnswer
 from d2lref.oracle.common import common_mistakes
 from d2lref.oracle.implementation import Implementation, as_form
 from d2lref.oracle.values import fill
-from d2lref.rounding import FORMATS, PRESETS, ROUNDING_RMS, Pair, Precision, round_to
+from d2lref.rounding import ALGORITHMS, FORMATS, PRESETS, ROUNDING_RMS, VARIANCES, Pair, Precision, round_to
 from d2lref.spec import REQUIRED, Case, Form, Law, Mistake, Op
 
 
@@ -152,30 +151,43 @@ def differs(right: Caller, wrong: Caller, case: Case, *, forward: bool, vjp: boo
 
 
 def precision_hypothesis(f: Caller, ask: Ask, seen: list[Seen]) -> str:
-    """Return the narrower arithmetic whose answers these are.
+    """Return the arithmetic whose answers these are, "" when none is known.
 
-    Subnormals flushed, rounded operands, a narrow store, or a narrow accumulator.
+    Subnormals flushed, rounded operands, a narrow store, another algorithm, or a narrow accumulator.
     """
     flushed = replace(f.precision, subnormals="flushed")
     if not f.precision.flushed and all(_keeps(f.op, flushed, s, ask) for s in seen):
         return "subnormal numbers flushed to zero"
     narrow = [n for n, form in FORMATS.items() if form.p < f.precision.stored.p]
     for name in sorted(narrow, key=lambda n: -FORMATS[n].p - (n == "float16") / 2):
-        if _explains(seen, partial(_rounded_operands, f.op, ask, name)):
-            return f"{name} operands, {f.precision.accumulator.name} accumulation"
+        if (how := _operand_rounding(f.op, ask, name, seen)) is not None:
+            return f"{name} operands{how}, {f.precision.accumulator.name} accumulation"
     for name in narrow:
-        if _explains(seen, partial(_narrow_store, name)):
+        if all(_explains(s, _narrow_store(name, s)) for s in seen):
             return f"answers stored in {name}"
-    return _narrow_accumulator(f, ask, seen)
+    return _other_algorithm(f, ask, seen) or _narrow_accumulator(f, ask, seen)
 
 
-def _explains(seen: list[Seen], predicted: Callable[[Seen], Answers]) -> bool:
-    """Return whether the answers are the predicted ones wherever those are finite.
+HOW = {"even": "", "away": ", rounded with ties away from zero", "truncate": ", truncated"}
 
-    Beyond the narrow range, kernels differ.
+
+def _operand_rounding(op: Op, ask: Ask, name: str, seen: list[Seen]) -> str | None:
+    """Return how operands of the named format were rounded, in words, None when that does not explain the answers.
+
+    A library may have kernels that round and kernels that truncate, and choose among them by the shape.
     """
+    ways = {how: [_explains(s, _rounded_operands(op, ask, name, how, s)) for s in seen] for how in HOW}
+    for how, fits in ways.items():
+        if all(fits):
+            return HOW[how]
+    every = all(map(any, zip(*ways.values(), strict=True)))
+    return ", rounded in some cases and truncated in others" if every else None
+
+
+def _explains(s: Seen, predicted: Answers) -> bool:
+    """Return whether the answers are the predicted ones wherever those are finite: beyond the range, kernels differ."""
     with np.errstate(all="ignore"):
-        return all(_close(s.answers, tuple(map(_unless_overflown, predicted(s)))) for s in seen)
+        return _close(s.answers, tuple(map(_unless_overflown, predicted)))
 
 
 def _unless_overflown(pair: Pair | None) -> Pair | None:
@@ -186,15 +198,23 @@ def _narrow_store(name: str, s: Seen) -> Answers:
     return tuple(None if a is None else Pair(round_to(a.value, name), a.error) for a in s.exact)
 
 
-def _rounded_operands(op: Op, ask: Ask, name: str, s: Seen) -> Answers:
+def _rounded_operands(op: Op, ask: Ask, name: str, how: str, s: Seen) -> Answers:
     case = s.case
     right = Caller(op, Implementation("definition", op.definition, op.vjp), PRESETS["float64"])
     arrays = tuple(
-        a if a is None or not (o.linear or not o.optional) else round_to(a, name)
+        a if a is None or not (o.linear or not o.optional) else round_to(a, name, how)
         for a, o in zip(case.arrays, op.operands, strict=True)
     )
-    cotangents = tuple(None if c is None else round_to(c, name) for c in case.cotangents)
+    cotangents = tuple(None if c is None else round_to(c, name, how) for c in case.cotangents)
     return ask(right, replace(case, arrays=arrays, cotangents=cotangents))
+
+
+def _other_algorithm(f: Caller, ask: Ask, seen: list[Seen]) -> str:
+    """Return the algorithm whose bound, wider than that of the claim, all answers keep."""
+    p = f.precision
+    others = {f"the error bound of the {a} algorithm": replace(p, algorithm=a) for a in ALGORITHMS if a != p.algorithm}
+    others |= {f"the error bound of the {v} variance": replace(p, variance=v) for v in VARIANCES if v != p.variance}
+    return next((says for says, claim in others.items() if all(_keeps(f.op, claim, s, ask) for s in seen)), "")
 
 
 def _narrow_accumulator(f: Caller, ask: Ask, seen: list[Seen]) -> str:
