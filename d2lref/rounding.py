@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from d2lref.elementary import FUNCTIONS
 from d2lref.spec import Array, Claim
 
 # 1 Formats
@@ -116,18 +117,47 @@ def lattice_unit(array: Array | None) -> float:
 # 2 Precision
 
 
-@dataclass(frozen=True, slots=True)
-class Ulp:
-    """Accuracy that an implementation declares for its elementary functions, in ulps (2u |y|) of the accumulator."""
+Ulps = float | tuple[float, float]
 
-    rsqrt: float = 2.0
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Ulp:
+    """Accuracy that an implementation declares for its elementary functions, in ulps (2u |y|) of the accumulator.
+
+    A pair (a, b) declares a + b |x| ulps at x: CUDA's __expf is within 2 + 1.173 |x| of them.
+    """
+
+    exp: Ulps = 2.0
+    expm1: Ulps = 4.0
+    log: Ulps = 2.0
+    log1p: Ulps = 4.0
+    sqrt: Ulps = 0.5
+    rsqrt: Ulps = 2.0
+    pow: Ulps = 4.0
+    tanh: Ulps = 4.0
+    erf: Ulps = 4.0
+    erfc: Ulps = 4.0
 
     def __post_init__(self) -> None:
         """Refuse what no correct rounding reaches."""
-        if not 1 / 2 <= self.rsqrt < math.inf:
-            raise ValueError(
-                f"Ulp: rsqrt={self.rsqrt!r}, expected a number of at least 0.5, the error of correct rounding"
-            )
+        for f in fields(self):
+            value = getattr(self, f.name)
+            least, growth = value if isinstance(value, tuple) else (value, 0.0)
+            if not (1 / 2 <= least < math.inf and 0 <= growth < math.inf):
+                raise ValueError(
+                    f"Ulp: {f.name}={value!r}, expected a number of at least 0.5, the error of correct rounding"
+                )
+
+    def __repr__(self) -> str:
+        """Return the words that make it, without what is at its default."""
+        told = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Ulp({', '.join(told)})"
+
+    def at(self, name: str, x: Array) -> np.ndarray:
+        """Return the ulps that are declared for a function at arguments of size up to |x|."""
+        value = getattr(self, name)
+        least, growth = value if isinstance(value, tuple) else (value, 0.0)
+        return np.asarray(least + growth * np.abs(x)) if growth else np.asarray(least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -701,7 +731,7 @@ class Running:
         """Return the pair after `count` roundings of the accumulator: a relative error of (1 + u)^count - 1."""
         return self._moved(a, math.expm1(count * math.log1p(self.u)), count)
 
-    def _moved(self, a: Pair, relative: float, count: float) -> Pair:
+    def _moved(self, a: Pair, relative: Array, count: Array) -> Pair:
         """Return the pair after operations wrong by `relative` and `count` underflows; infinite on overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
             size = np.abs(a.value) + a.error
@@ -753,19 +783,43 @@ class Running:
         total = self.sum(a, axis, keepdims=keepdims)
         return self.div(total, np.full(total.shape, a.value.size / max(total.value.size, 1)))
 
-    def rsqrt(self, a: Pair) -> Pair:
-        """Return 1 / sqrt(a), wrong by the declared ulps; infinite where a - e <= 0.
+    def apply(self, name: str, a: Pair, *parameters: float) -> Pair:
+        """Return f(a) for an elementary function of `elementary.FUNCTIONS`, wrong by the declared ulps.
 
-        1 / sqrt(v - e) - 1 / sqrt(v) = e / (s t (s + t)) with s = sqrt(v), t = sqrt(v - e). An ulp is at most 2u |y|
-        (ASNA, section 2.1). The float64 value has a square root and a division.
+        The argument's error moves f(v) by at most `moves`; an ulp is at most 2u |y| (ASNA, section 2.1), or eta among
+        the subnormal numbers. The float64 value and the reference are each wrong by the ulps of `host`. Infinite where
+        the argument may leave the domain of f.
         """
-        low = a.value - a.error
-        with np.errstate(divide="ignore", invalid="ignore"):
-            s, t = np.sqrt(a.value), np.sqrt(low)
-            value = 1 / s
-            error = np.where(low > 0, a.error / (s * t * (s + t)) + 2 * HOST.u * value, np.inf)
-        relative = 2 * self.p.ulp.rsqrt * self.p.accumulator.u + 2 * HOST.u
-        return self._moved(Pair(value, error), relative, 1.0)
+        f, p = FUNCTIONS[name], self.p
+        with np.errstate(all="ignore"):
+            value = np.asarray(f.value(a.value, *parameters))
+            host = 2 * f.host * HOST.u
+            moved = np.where(a.error > 0, f.moves(a.value, a.error, *parameters), 0.0)
+            error = moved + host * np.abs(value) + f.host * HOST.eta
+            ulps = p.ulp.at(name, np.abs(a.value) + a.error)
+            relative = np.maximum(2 * ulps * p.accumulator.u, p.u) + host
+            return self._moved(Pair(value, error), relative, 1.0 if p.flushed else np.maximum(ulps, 1.0))
+
+    def sqrt(self, a: Pair) -> Pair:
+        """Return the square root."""
+        return self.apply("sqrt", a)
+
+    def rsqrt(self, a: Pair) -> Pair:
+        """Return 1 / sqrt(a)."""
+        return self.apply("rsqrt", a)
+
+    def power(self, a: Pair, exponent: float) -> Pair:
+        """Return a^b for a >= 0 and an exponent b that an implementation may round to b + d first.
+
+        x^(b + d) - x^b = x^b (exp(d log x) - 1).
+        """
+        y = self.apply("pow", a, exponent)
+        wrong = abs(exponent - float(round_to(np.asarray(exponent), self.p.accumulator.name)))
+        if not wrong:
+            return y
+        with np.errstate(all="ignore"):
+            reach = np.maximum(np.abs(np.log(a.value - a.error)), np.abs(np.log(a.value + a.error)))
+            return self._moved(y, np.expm1(wrong * (outward(reach) + 2 * HOST.u)), 0.0)
 
     def stored(self, a: Pair, name: str | None = None) -> Pair:
         """Return the pair after a store in the named format (None: no store); infinite where it may overflow."""

@@ -24,9 +24,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ARROWS = {
     "spec": set(),
     "arrays": {"spec"},
-    "rounding": {"spec"},
+    "elementary": {"spec", "arrays"},
+    "rounding": {"spec", "elementary"},
     "algorithms": {"spec", "arrays", "rounding"},
-    "ops": {"spec", "arrays", "rounding", "algorithms"},
+    "ops": {"spec", "arrays", "elementary", "rounding", "algorithms"},
     "oracle": {"spec", "arrays", "rounding"},
     "adapters": {"spec", "oracle"},
     "catalogue": {"spec", "oracle", "ops", "adapters"},

@@ -182,7 +182,7 @@ def test_a_precision_is_what_its_spelling_says(p: Precision) -> None:
 
 def test_only_what_is_not_at_its_default_is_spelled() -> None:
     assert spelled(Precision()) == "Precision()"
-    assert spelled(Precision("float16", ulp=Ulp(1.0))) == "Precision(storage='float16', ulp=Ulp(rsqrt=1.0))"
+    assert spelled(Precision("float16", ulp=Ulp(rsqrt=1.0))) == "Precision(storage='float16', ulp=Ulp(rsqrt=1.0))"
 
 
 def test_an_algorithm_class_is_one_of_sums_or_of_variances() -> None:

@@ -313,7 +313,7 @@ RUNNING_MUTANTS: dict[str, tuple[object, str, Any]] = {
     "underflow is a quarter": (Precision, "tiny", scaled("tiny", 1 / 4)),
     "a division rounds once": (Running, "rounded", lambda run, a, count=1: RIGHT(run, a, min(count, 1))),
     "a reciprocal is never flushed": (Running, "div", relaxed("div", Precision())),
-    "a root is right to one ulp": (Running, "rsqrt", relaxed("rsqrt", Precision(ulp=Ulp(1.0)))),
+    "a root is right to one ulp": (Running, "rsqrt", relaxed("rsqrt", Precision(ulp=Ulp(rsqrt=1.0)))),
     "a sum is never flushed": (Running, "sum", lambda run, a, axis: RIGHT_SUM(replace(run, p=Precision()), a, axis)),
     "a sum rounds once": (Running, "sum", lambda run, a, axis: run.rounded(a.sum(axis, keepdims=True))),
     "a sum knows its operands": (Running, "add", knowing("add", 0)),
