@@ -16,7 +16,7 @@ import pytest
 from hypothesis import assume, given, target
 from hypothesis import strategies as st
 
-from d2lref import rounding
+from d2lref import ops, rounding
 from d2lref.rounding import (
     FORMATS,
     PRESETS,
@@ -629,3 +629,14 @@ def test_a_store_that_changes_nothing_costs_nothing() -> None:
     np.testing.assert_array_equal(store_bound(ones_, ones_, Precision(accumulate="bfloat16")), ones_)
     np.testing.assert_array_equal(store_bound(0 * ones_, ones_, Precision("float16"), exact=ones_ > 0), 0 * ones_)
     np.testing.assert_array_equal(store_bound(0 * ones_, np.array([np.inf, np.nan]), Precision()), [np.inf, np.inf])
+
+
+@pytest.mark.parametrize("storage", ["float32", "float64"])
+def test_the_half_of_an_odd_subnormal_is_not_exact(storage: str) -> None:
+    """Gradients of a mean may be halved before or after they are added; seen on CUDA, where torch adds first."""
+    op, p = ops.avg_pool1d, PRESETS[storage]
+    x, gy = np.zeros((1, 1, 3)), np.array([[[5.0, 9.0]]]) * p.stored.eta
+    options = {**op.options, "kernel_size": 2, "stride": 1}
+    (bound,) = op.vjp_bound(op.vjp(gy, x, **options), p, gy, x, **options)
+    halved_first = round_to(gy[0, 0] / 2, storage)  # 2 and 4 units: ties go to even
+    assert abs(7 * p.stored.eta - halved_first.sum()) == p.stored.eta <= bound[0, 0, 1]

@@ -188,7 +188,8 @@ def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array,
         (sent & ~plain).astype(np.float64),
         np.where((size < p.stored.nmin) & p.flushed, size, 0.0) / by,
     )
-    unit = lattice_unit(np.where(plain, gy / by, 0.0))
+    shares = np.where(plain, gy / by, 0.0)
+    unit = lattice_unit(shares) if (np.where(plain, shares * by, gy) == gy).all() else 0.0  # halves of eta round
     return (_mean_bound(2 * axes, total, magnitude, terms, odd == 0, unit, lost, grads[0], p),)
 
 
