@@ -6,14 +6,11 @@ channel.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
+from d2lref.algorithms import moments
 from d2lref.arrays import namespace
 from d2lref.spec import Array, Shape
-
-Moments = Callable[[Array], tuple[Array, Array]]
-Apply = Callable[..., Array]
 
 # 1 Shape
 
@@ -98,23 +95,23 @@ def definition(
     8.5; the unbiased running variance and the meaning of momentum: torch.nn.functional.batch_norm.
     """
     options = {"training": training, "momentum": momentum, "eps": eps}
-    return _normalise((x, running_mean, running_var, weight, bias), options, two_pass, _centred)
+    return _normalise((x, running_mean, running_var, weight, bias), options, moments.two_pass, moments.centred)
 
 
 def two_pass(x: Array) -> tuple[Array, Array]:
     """m = sum of x / n, v = sum of (x - m)^2 / n in each channel, both (C,)."""
-    xp = namespace(x)
-    axes = (0, *range(2, x.ndim))
-    mean = xp.mean(x, axis=axes)
-    distance = x - beside(mean, x)
-    return mean, xp.mean(distance * distance, axis=axes)
+    return _in_each_channel(moments.two_pass, x)
 
 
-def _centred(x: Array, mean: Array, root: Array, weight: Array | None, bias: Array | None) -> Array:
-    """y = w ((x - m) / root) + b, as the book has it."""
-    y = (x - beside(mean, x)) / beside(root, x)
-    y = y if weight is None else y * beside(weight, x)
-    return y if bias is None else y + beside(bias, x)
+def _in_each_channel(of: moments.Moments, x: Array) -> tuple[Array, Array]:
+    """Return mean and variance over images and pixels, both (C,)."""
+    mean, var = of(x, axes(x))
+    return namespace(x).reshape(mean, x.shape[1:2]), namespace(x).reshape(var, x.shape[1:2])
+
+
+def axes(x: Array) -> tuple[int, ...]:
+    """Return the axes of images and pixels."""
+    return (0, *range(2, x.ndim))
 
 
 def beside(a: Array, x: Array) -> Array:
@@ -122,17 +119,20 @@ def beside(a: Array, x: Array) -> Array:
     return a[(None, slice(None), *(None,) * (x.ndim - 2))]
 
 
-def _normalise(arrays: tuple[Any, ...], options: dict[str, Any], moments: Moments, apply: Apply) -> tuple[Any, ...]:
+def _normalise(
+    arrays: tuple[Any, ...], options: dict[str, Any], of: moments.Moments, apply: moments.Apply
+) -> tuple[Any, ...]:
     """Return the answers, with the batch's statistics and the normalisation computed one way or another."""
     check(arrays, options)
     x, mean, var, weight, bias = arrays
     xp = namespace(x)
     if options["training"]:
-        state, (mean, var) = (mean, var), moments(x)
+        state, (mean, var) = (mean, var), _in_each_channel(of, x)
         state = blend(state, (mean, var), options["momentum"], count(x.shape))
     else:
         state = (xp.asarray(mean, copy=True), xp.asarray(var, copy=True))
-    return (apply(x, mean, xp.sqrt(var + options["eps"]), weight, bias), *state)
+    stood = (None if a is None else beside(a, x) for a in (mean, xp.sqrt(var + options["eps"]), weight, bias))
+    return (apply(x, *stood), *state)
 
 
 def blend(old: tuple[Any, ...], batch: tuple[Any, ...], momentum: float, n: int) -> tuple[Any, ...]:
@@ -149,33 +149,13 @@ def blend(old: tuple[Any, ...], batch: tuple[Any, ...], momentum: float, n: int)
 def folded(*arrays: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
     """y = x (w r) + (b - m w r): one multiplication and one addition for each value, as inference engines fold it."""
     options = {"training": training, "momentum": momentum, "eps": eps}
-    return _normalise(five(arrays), options, two_pass, _folded)
-
-
-def _folded(x: Array, mean: Array, root: Array, weight: Array | None, bias: Array | None) -> Array:
-    """y = x scale + offset."""
-    scale = 1.0 / root if weight is None else weight / root
-    offset = -(mean * scale) if bias is None else bias - mean * scale
-    return x * beside(scale, x) + beside(offset, x)
+    return _normalise(five(arrays), options, moments.two_pass, moments.folded)
 
 
 def welford(*arrays: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
     """Return the same with mean and variance from one pass that updates both with every value."""
     options = {"training": training, "momentum": momentum, "eps": eps}
-    return _normalise(five(arrays), options, _updated, _centred)
-
-
-def _updated(x: Array) -> tuple[Array, Array]:
-    """m += (x_k - m) / k and s += (x_k - m before) (x_k - m after), value by value; v = s / n (Welford 1962)."""
-    xp = namespace(x)
-    n = count(x.shape)
-    values = xp.reshape(xp.permute_dims(x, (1, 0, *range(2, x.ndim))), (x.shape[1], n))
-    mean, total = values[:, 0], xp.zeros_like(values[:, 0])
-    for k in range(1, n):
-        step = values[:, k] - mean
-        mean = mean + step / (k + 1)
-        total = total + step * (values[:, k] - mean)
-    return mean, total / n
+    return _normalise(five(arrays), options, moments.welford, moments.centred)
 
 
 # 4 Derivative
