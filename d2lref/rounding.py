@@ -347,6 +347,28 @@ def sum_bound(
         return store_bound(error, at_most(y, s), p, exact=added <= _room(unit, p.stored, p))
 
 
+def addition_bound(magnitude: Array, terms: Array, y: Array, p: Precision, unit: float, *, lost: Array) -> np.ndarray:
+    """sum_bound of a sum of K entries, which only K - 1 additions round; one entry alone is copied, and loses `lost`.
+
+    Jeannerod and Rump 2013 have (n - 1) u for a sum of n numbers.
+    """
+    error = sum_bound(magnitude, np.maximum(terms - 1, 0), y, p, unit, exact_operands=True, lost=lost)
+    return np.where(terms > 1, error, lost)
+
+
+def gather_bound(evaluate: Callable[[Array], Array], entries: Array, *, y: Array, p: Precision) -> np.ndarray:
+    """addition_bound for evaluate(entries), whose answers are sums of entries: S and K as in `multilinear_bound`."""
+    size = np.abs(entries)
+    terms = np.rint(evaluate((entries != 0).astype(np.float64)))
+    lost = evaluate(_subnormal(size, p.stored)) if p.flushed else np.zeros_like(terms)
+    return addition_bound(evaluate(size), terms, y, p, lattice_unit(entries), lost=lost)
+
+
+def copy_bound(y: Array, p: Precision) -> np.ndarray:
+    """0: an entry that is copied stays as it is, bit for bit; nmin where it may be flushed because it is below nmin."""
+    return np.where((np.abs(y) < p.stored.nmin) & p.flushed, p.stored.nmin, 0.0)
+
+
 def at_most(y: Array, size: Array) -> np.ndarray:
     """|y|, or `size` where that is less or y is no number: no right answer is larger than the sum of its terms' sizes.
 

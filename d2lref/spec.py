@@ -86,6 +86,8 @@ class Operand:
     """One array argument of an op, in the order of the signature.
 
     linear: the op is linear in this array when the other arrays are held (an additive bias is not linear: set False).
+    affine: it would be linear but for what it answers to an array of zeros (set only where linear is False).
+    view: the answer may share the memory of this array, as a change of shape does.
     batch: axis 0 counts independent images, and the same axis of every output does.
     state: running statistics that an implementation may update in place.
     positive: values must be positive (a variance).
@@ -95,6 +97,8 @@ class Operand:
     optional: bool = False
     differentiable: bool = True
     linear: bool = False
+    affine: bool = False
+    view: bool = False
     batch: bool = False
     state: bool = False
     positive: bool = False

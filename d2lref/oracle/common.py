@@ -39,7 +39,7 @@ def _gradients(op: Op) -> Law:
 
 
 def _adjoint(op: Op) -> Law:
-    linear = [i for i, o in enumerate(op.operands) if o.linear]
+    linear = [i for i, o in enumerate(op.operands) if o.linear or o.affine]
 
     def holds(f: Caller, case: Case) -> Claim:
         arrays = tuple(
@@ -47,10 +47,17 @@ def _adjoint(op: Op) -> Law:
         )
         place = linear[case.seed % len(linear)]
         forward = f(*arrays, **case.options)
+        if op.operands[place].affine:
+            forward = forward - f(*arrays[:place], np.zeros_like(arrays[place]), *arrays[place + 1 :], **case.options)
         back = f.vjp(case.cotangents[0], *arrays, **case.options)[place]
         return claim(inner(forward, case.cotangents[0]), inner(back, arrays[place]))
 
-    return Law("the vjp is the adjoint", holds, vjp=True)
+    return Law("the vjp is the adjoint", holds, when=_all_finite, vjp=True)
+
+
+def _all_finite(case: Case) -> bool:
+    """Return whether no array has NaN or infinities: an inner product with them says nothing of the others."""
+    return all(a is None or bool(np.isfinite(a).all()) for a in case.arrays)
 
 
 def _batch(op: Op) -> Law:
@@ -137,11 +144,13 @@ def _untouched(op: Op, says: str, way: _Way) -> Law:
     """Nothing handed over changes, and an answer shares memory with nothing that was handed over and no other answer.
 
     The forward function may hand running statistics on, and update them in place where it answers with a bare array.
-    Where it returns new ones as well, and in the vjp, they would count the batch twice. But a gradient may be the
-    cotangent handed on unchanged, which is what the derivative of an identity is: torch answers both gradients of a sum
-    so, and whoever is handed gradients knows not to write into them.
+    Where it returns new ones as well, and in the vjp, they would count the batch twice. An answer may be a view of an
+    operand of which the op says so, and a gradient may be the cotangent handed on unchanged, which is what the
+    derivative of an identity is: torch answers both gradients of a sum so, and whoever is handed gradients knows not to
+    write into them.
     """
     state = {o.name for o in op.operands if o.state}
+    viewed = {o.name for o in op.operands if o.view}
 
     def holds(f: Caller, case: Case) -> Claim:
         crossing = way.cross(f, case)
@@ -150,7 +159,7 @@ def _untouched(op: Op, says: str, way: _Way) -> Law:
         mine = state if crossing.in_place else set[str]()
         old = {name: f.home(a) for name, a in was if a is not None and name not in mine}
         changed = [f"{name} was overwritten" for name in old if not _equal(now[name], old[name])]
-        lent = now.keys() - {o.name for o in op.operands} if way.vjp else state
+        lent = now.keys() - {o.name for o in op.operands} if way.vjp else state | viewed
         named = zip(way.answers(op), crossing.answers, strict=False)
         note = "; ".join(changed) or _shared({n: f.home(a) for n, a in named if a is not None}, now, lent)
         return Claim(float(not note), 1.0, 0.0, note)
@@ -250,7 +259,7 @@ def common_laws(op: Op) -> tuple[Law, ...]:
     laws = [_agrees(op), _gradients(op)]
     laws += [_typed("answers in the shape and dtype of the rule", _FORWARD)]
     laws += [_typed("gradients come in the shape and dtype of their arrays", _VJP)]
-    laws += [_adjoint(op)] if any(o.linear for o in op.operands) else []
+    laws += [_adjoint(op)] if any(o.linear or o.affine for o in op.operands) else []
     laws += [_batch(op)] if any(o.batch for o in op.operands) else []
     laws += [_untouched(op, "inputs stay as they were, answers own their memory", _FORWARD)]
     laws += [_untouched(op, "the vjp leaves its inputs as they were, gradients own their memory", _VJP)]
@@ -426,7 +435,7 @@ def _wrong_memory(op: Op) -> tuple[Mistake, ...]:
             ("any memory order gives the same gradients",),
         ),
     ]
-    if [o.linear for o in op.operands] != [True]:  # else the gradient does not depend on the array
+    if [o.linear or o.affine for o in op.operands] != [True]:  # else the gradient does not depend on the array
         cites = "https://github.com/torch/nn/issues/1015"
         made.append(Mistake("the vjp uses what the last forward call saved", cites, *_saving(op), (_AGAIN_VJP,)))
     return tuple(made)

@@ -12,7 +12,7 @@ import numpy as np
 
 from d2lref.arrays import namespace, zeros
 from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, scattered, shifted, together
-from d2lref.rounding import Precision, lattice_unit, sum_bound
+from d2lref.rounding import Precision, addition_bound, copy_bound, lattice_unit
 from d2lref.spec import Array, Shape
 
 windows_of = partial(grid, "max")
@@ -123,7 +123,7 @@ def _hits(g: Grid, x: Array) -> Array:
 def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """0: a maximum is one of the entries, bit for bit; nmin where that is below nmin and subnormals are flushed."""
     del axes, x, options
-    return np.where((np.abs(y) < p.stored.nmin) & p.flushed, p.stored.nmin, 0.0)
+    return copy_bound(y, p)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
@@ -144,6 +144,4 @@ def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array,
         np.where(tied, size, 0.0),
         np.where(hit & (size < p.stored.nmin) & p.flushed, size, 0.0),
     )
-    added = np.maximum(terms - 1, 0)
-    error = sum_bound(total, added, grads[0], p, lattice_unit(gy), exact_operands=True, lost=lost)
-    return (np.where(terms > 1, error, lost) + undecided,)
+    return (addition_bound(total, terms, grads[0], p, lattice_unit(gy), lost=lost) + undecided,)
