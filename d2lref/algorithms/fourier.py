@@ -71,6 +71,22 @@ def bound(x: Array, w: Array, b: Array | None, length: int, y: Array, p: Precisi
     return store_bound(error, y, p)
 
 
+def image_gradient_bound(
+    gy: Array, w: Array, length: int, gx: Array, p: Precision, b: Array | None = None
+) -> np.ndarray:
+    """`bound` of unfold.image_gradient taken by transforms, plus b (G, C) where there is one; shape of gx.
+
+    Norms do not see that the filters are flipped and that there are zeros between the pixels of gy.
+    """
+    return bound(gy, np.swapaxes(w, 1, 2), b, length, gx, p)
+
+
+def filter_gradient_bound(gy: Array, x: Array, length: int, gw: Array, p: Precision) -> np.ndarray:
+    """`bound` of unfold.filter_gradient taken by transforms; shape of gw."""
+    found = bound(np.swapaxes(x, 0, 2), np.moveaxis(gy, 0, 2), None, length, np.moveaxis(gw, 2, 0), p)
+    return np.moveaxis(found, 0, 2)
+
+
 def _norm(a: Array, axes: Shape) -> np.ndarray:
     """Return the 2-norm over the axes, scaled by the largest entry so that no square underflows or overflows."""
     largest = np.max(np.abs(a), axis=axes, keepdims=True, initial=0.0)

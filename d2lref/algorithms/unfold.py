@@ -8,12 +8,16 @@ size is checked here.
 """
 
 import math
+from collections.abc import Callable
 from functools import reduce
 from itertools import product
 from operator import add
 
 from d2lref.arrays import dilate, namespace, pad
 from d2lref.spec import Array, Shape
+
+Way = Callable[[Array, Array, Shape, Shape], Array]
+"""A way to take the sum: way(x, w, stride, dilation) -> y."""
 
 
 def output_size(size: Shape, window: Shape, stride: Shape, dilation: Shape) -> Shape:
@@ -77,12 +81,12 @@ def by_scaling(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
     return xp.sum(reduce(add, parts), axis=3)
 
 
-def image_gradient(gy: Array, w: Array, size: Shape, stride: Shape, dilation: Shape) -> Array:
+def image_gradient(gy: Array, w: Array, size: Shape, stride: Shape, dilation: Shape, way: Way = by_columns) -> Array:
     """gx[n, g, c, j] = sum over k and i s + u d = j of w[g, k, c, u] gy[n, g, k, i]; shape (N, G, C, *size).
 
-    The adjoint in x is again a sliding sum: of gy with s - 1 zeros between its pixels, by the flipped filters, whose
-    image and filter channels exchange their parts. Source: Dumoulin and Visin 2016, A guide to convolution arithmetic,
-    section 4.
+    The adjoint in x is again a sliding sum, taken by `way`: of gy with s - 1 zeros between its pixels, by the flipped
+    filters, whose image and filter channels exchange their parts. Source: Dumoulin and Visin 2016, A guide to
+    convolution arithmetic, section 4.
     """
     xp = namespace(gy, w)
     space = tuple(range(3, w.ndim))
@@ -90,7 +94,7 @@ def image_gradient(gy: Array, w: Array, size: Shape, stride: Shape, dilation: Sh
     reach = [d * (k - 1) for k, d in zip(w.shape[3:], dilation, strict=True)]
     widths = tuple((r, n - m) for r, n, m in zip(reach, size, spread.shape[3:], strict=True))
     turned = xp.permute_dims(xp.flip(w, axis=space), (0, 2, 1, *space))
-    return by_columns(pad(spread, widths), turned, (1,) * len(space), dilation)
+    return way(pad(spread, widths), turned, (1,) * len(space), dilation)
 
 
 def filter_gradient(gy: Array, x: Array, window: Shape, stride: Shape, dilation: Shape) -> Array:

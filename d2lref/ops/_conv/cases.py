@@ -1,6 +1,8 @@
 """Which convolutions are tried: shapes and options; the values come from the regimes."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from d2lref.arrays import per_axis
@@ -20,33 +22,34 @@ def cases(axes: int, draw: Draw) -> Form:
     towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its default.
     """
     window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
-    dilation = _per_axis(draw, axes, 1, 3)
+    dilation = per_axis_or_one(draw, axes, 1, 3)
     padding = draw.choice(0, "number", "valid", "same")
     if padding == "number":
-        padding = _per_axis(draw, axes, 0, 3)
-    stride = 1 if padding == "same" else _per_axis(draw, axes, 1, 4)
+        padding = per_axis_or_one(draw, axes, 0, 3)
+    stride = 1 if padding == "same" else per_axis_or_one(draw, axes, 1, 4)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
     lows = (1, 1, 1, 1, *_least_sizes(axes, window, options))
     drawn = draw.sizes(*lows)
     wide = tuple(n - low >= WIDE for n, low in zip(drawn, lows, strict=True))
-    options["groups"] = groups = _groups(drawn[1:4], wide[1:4], wanted=draw.choice(False, True))
+    options["groups"] = groups = shared_groups(drawn[1:4], wide[1:4], wanted=draw.choice(False, True))
     counts = tuple(n // groups if w and n % groups == 0 else n for n, w in zip(drawn[1:3], wide[1:3], strict=True))
     steps = draw.integer(0, 3)  # a stride needs a larger image for as many answers
     further = zip(drawn[4:], wide[4:], per_axis(stride, axes), strict=True)
     size = tuple(n if w else n + steps * (s - 1) for n, w, s in further)
-    counts, size, window = _affordable(axes, wide, (drawn[0], *counts), size, lows[4:], window, options)
+    work = partial(_work, axes, options)
+    counts, size, window = affordable(wide, (drawn[0], *counts), size, lows[4:], window, work)
     empty = draw.integer(0, 39) == 39
     return _form(counts, size, window, options, bias=draw.choice(False, True), empty=empty)
 
 
-def _groups(counts: Shape, wide: tuple[bool, ...], *, wanted: bool) -> int:
+def shared_groups(counts: Shape, wide: tuple[bool, ...], *, wanted: bool) -> int:
     """Return the groups: a wide number always, another where it is wanted and divides what is wide beside it."""
     *others, groups = counts
     fits = all(n % groups == 0 for n, w in zip(others, wide[:2], strict=True) if w)
     return groups if wide[2] or (wanted and fits) else 1
 
 
-def _per_axis(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
+def per_axis_or_one(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
     """Return the lowest value as an int, or any as an int or one for each axis; shrinks towards the first."""
     kind = draw.choice("usual", "one", "several")
     if kind == "several":
@@ -61,20 +64,20 @@ def _least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
     return tuple(max(1, span - sum(pads)) for span, pads in zip(spans, ample.pads, strict=True))
 
 
-def _affordable(
-    axes: int,
+def affordable(
     wide: tuple[bool, ...],
     counts: Shape,
     size: Shape,
     lows: Shape,
     window: Shape,
-    options: dict[str, Any],
+    work: Callable[[list[int]], int],
 ) -> tuple[Shape, Shape, Shape]:
     """Return images, channels and filters per group, the image's size and the window, lowered to an affordable work.
 
     What is not wide is given up first, one after the other: counts, then size, then window; then the least count.
+    `wide` and `work` speak of all of them in this order (wide of the groups too, behind the counts).
     """
-    values = [*counts, *size, *window]
+    axes, values = len(size), [*counts, *size, *window]
     floors = [n if w else low for n, w, low in zip(values, (*wide[:3], *wide[4:]), (1, 1, 1, *lows), strict=False)]
     floors += [1] * (axes + 3)
     order = [
@@ -84,13 +87,13 @@ def _affordable(
     ]
     most = MOST_FOR_TWO if sum(wide) > 1 else MOST_PRODUCTS
     for turn, place in enumerate(order):
-        if _work(axes, values, options) <= most:
+        if work(values) <= most:
             break
         values[place] = floors[place] if turn < len(values) else 1
     return tuple(values[:3]), tuple(values[3 : 3 + axes]), tuple(values[3 + axes :])
 
 
-def _work(axes: int, values: list[int], options: dict[str, Any]) -> int:
+def _work(axes: int, options: dict[str, Any], values: list[int]) -> int:
     """Return the pixels to read or the products to sum, whichever are more."""
     images, channels, filters, *rest = values
     size, window, groups = rest[:axes], rest[axes:], options["groups"]

@@ -18,7 +18,6 @@ from d2lref.rounding import Precision, multilinear_bound, multilinear_spread
 from d2lref.spec import Array, Shape, Variant
 
 Pads = tuple[tuple[int, int], ...]
-Way = Callable[[Array, Array, Shape, Shape], Array]
 
 # 1 Shape
 
@@ -71,16 +70,21 @@ def geometry(
     return Geometry(stride, dilation, pads, int(groups), unfold.output_size(padded, weight[2:], stride, dilation))
 
 
-def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
-    """Refuse arrays of the wrong rank, and channels, groups and filters that do not divide into each other."""
-    for label, found, names in (("x", x, "images, channels"), ("weight", weight, "filters, channels per group")):
+def check_ranks(name: str, axes: int, x: Shape, weight: Shape, counted: str) -> None:
+    """Refuse arrays of the wrong rank, and an empty weight; `counted` names the axes of the weight before space."""
+    for label, found, names in (("x", x, "images, channels"), ("weight", weight, counted)):
         if len(found) != axes + 2:
             raise ValueError(
                 f"{name}: {label} {found} has {len(found)} axes, expected {axes + 2}: {names} and {axes} of space"
             )
-    filters, channels = weight[:2]
     if min(weight) < 1:
         raise ValueError(f"{name}: weight {weight} is empty, expected at least 1 along every axis")
+
+
+def _check_arrays(name: str, axes: int, x: Shape, weight: Shape, bias: Shape | None, groups: int) -> None:
+    """Refuse arrays of the wrong rank, and channels, groups and filters that do not divide into each other."""
+    check_ranks(name, axes, x, weight, "filters, channels per group")
+    filters, channels = weight[:2]
     if not isinstance(groups, int | np.integer) or groups < 1 or filters % groups:
         raise ValueError(
             f"{name}: groups={groups!r}, expected an integer >= 1 that divides the {filters} filters of weight {weight}"
@@ -146,14 +150,14 @@ def definition(
 # 3 Faster ways
 
 
-def slide(axes: int, way: Way, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
+def slide(axes: int, way: unfold.Way, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
     """Return the convolution with its sliding sum taken by `way`, a function of the form of `unfold.by_columns`."""
     return planned(geometry(axes, x.shape, weight.shape, None if bias is None else bias.shape, **options), way)(
         x, weight, bias
     )
 
 
-def planned(plan: Geometry, way: Way) -> Callable[..., Array]:
+def planned(plan: Geometry, way: unfold.Way) -> Callable[..., Array]:
     """Return the convolution (x, weight, bias) -> y of arrays that fit a plan, its sliding sum taken by `way`."""
 
     def convolved(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -309,13 +313,10 @@ def vjp_bound(
 def _transformed_gradients(
     grads: tuple[Array, ...], p: Precision, gy: Array, x: Array, weight: Array, plan: Geometry
 ) -> tuple[Array, Array]:
-    """Return fourier.bound of the two convolutions that the gradients of image and filters are.
-
-    Norms do not see that one of the operands is flipped or has zeros between its entries.
-    """
+    """Return the bounds of the two convolutions that the gradients of image and filters are."""
     image, filters, grouped = of_image(x, plan), of_filters(weight, plan), in_groups(gy, 1, plan.groups)
     length = fourier.longest(image.shape[3:], filters.shape[3:], plan.dilation)
-    gx, gw = in_groups(grads[0], 1, plan.groups), np.moveaxis(of_filters(grads[1], plan), 2, 0)
-    image_bound = fourier.bound(grouped, np.swapaxes(filters, 1, 2), None, length, gx, p)
-    filter_bound = fourier.bound(np.swapaxes(image, 0, 2), np.moveaxis(grouped, 0, 2), None, length, gw, p)
-    return image_bound.reshape(x.shape), np.moveaxis(filter_bound, 0, 2).reshape(weight.shape)
+    gx, gw = in_groups(grads[0], 1, plan.groups), of_filters(grads[1], plan)
+    image_bound = fourier.image_gradient_bound(grouped, filters, length, gx, p)
+    filter_bound = fourier.filter_gradient_bound(grouped, image, length, gw, p)
+    return image_bound.reshape(x.shape), filter_bound.reshape(weight.shape)

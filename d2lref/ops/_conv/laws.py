@@ -20,14 +20,14 @@ EXACT = frozenset({"lattice_small", "lattice_wide", "ties", "signed_zero"})
 PLAIN = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
-def _axes(case: Case) -> int:
+def axes_of(case: Case) -> int:
     """Return the number of axes of space."""
     return int(case.arrays[0].ndim) - 2
 
 
-def _option(case: Case, name: str) -> Shape:
+def option(case: Case, name: str) -> Shape:
     """Return an option with one integer for each axis."""
-    return per_axis(case.options[name], _axes(case))
+    return per_axis(case.options[name], axes_of(case))
 
 
 def _ungrouped(case: Case, place: int) -> bool:
@@ -35,11 +35,11 @@ def _ungrouped(case: Case, place: int) -> bool:
     return bool(case.options["groups"] == 1 and (case.arrays[0].shape[1], case.arrays[1].shape[0])[place] > 1)
 
 
-def _biased(case: Case) -> bool:
+def biased(case: Case) -> bool:
     return case.arrays[2] is not None
 
 
-def _pick(case: Case, *counts: int) -> tuple[int, ...]:
+def pick(case: Case, *counts: int) -> tuple[int, ...]:
     """Return an index below each count, from the seed of the case."""
     return tuple(int(i) for i in np.random.default_rng(case.seed).integers(counts))
 
@@ -54,7 +54,7 @@ def _fits_without_padding(case: Case) -> bool:
 
 def _shifts(f: Any, case: Case) -> Claim:
     image, window = case.arrays[0][:1, :1], case.arrays[1].shape[2:]
-    tap = _pick(case, *window)
+    tap = pick(case, *window)
     single = np.zeros((1, 1, *window))
     single[(0, 0, *tap)] = 1.0
     seen = (slice(u, n - k + u + 1) for u, n, k in zip(tap, image.shape[2:], window, strict=True))
@@ -74,32 +74,32 @@ def _linear(f: Any, case: Case) -> Claim:
 
 def _strided(f: Any, case: Case) -> Claim:
     x, w, _ = case.arrays
-    every = (..., *(slice(None, None, s) for s in _option(case, "stride")))
+    every = (..., *(slice(None, None, s) for s in option(case, "stride")))
     return claim(f(x, w, None, **case.options), f(x, w, None, **{**case.options, "stride": 1})[every])
 
 
 def _dilated(f: Any, case: Case) -> Claim:
     x, w, _ = case.arrays
-    holes = dilate(w, _option(case, "dilation"))
+    holes = dilate(w, option(case, "dilation"))
     return claim(f(x, w, None, **case.options), f(x, holes, None, **{**case.options, "dilation": 1}))
 
 
 def _has_holes(case: Case) -> bool:
     window = case.arrays[1].shape[2:]
-    return any(d > 1 and k > 1 for d, k in zip(_option(case, "dilation"), window, strict=True))
+    return any(d > 1 and k > 1 for d, k in zip(option(case, "dilation"), window, strict=True))
 
 
 def _bordered(f: Any, case: Case) -> Claim:
     x, w, _ = case.arrays
     padding = case.options["padding"]
-    widths = [0] * _axes(case) if padding == "valid" else _option(case, "padding")
+    widths = [0] * axes_of(case) if padding == "valid" else option(case, "padding")
     border = pad(x, tuple((p, p) for p in widths))
     return claim(f(x, w, None, **case.options), f(border, w, None, **{**case.options, "padding": 0}))
 
 
 def _lost(case: Case) -> list[int]:
     """Return by how many places the answer is smaller than the image, without padding, along each axis."""
-    return [d * (k - 1) for k, d in zip(case.arrays[1].shape[2:], _option(case, "dilation"), strict=True)]
+    return [d * (k - 1) for k, d in zip(case.arrays[1].shape[2:], option(case, "dilation"), strict=True)]
 
 
 def _same(f: Any, case: Case) -> Claim:
@@ -113,7 +113,7 @@ def _same(f: Any, case: Case) -> Claim:
 
 def _channels_add(f: Any, case: Case) -> Claim:
     x, w, _ = case.arrays
-    cut = 1 + _pick(case, x.shape[1] - 1)[0]
+    cut = 1 + pick(case, x.shape[1] - 1)[0]
     sizes = (cut, x.shape[1] - cut)
     parts = zip(blocks(x, sizes, axis=1), blocks(w, sizes, axis=1), strict=True)
     first, second = (f(a, b, None, **case.options) for a, b in parts)
@@ -122,28 +122,29 @@ def _channels_add(f: Any, case: Case) -> Claim:
 
 def _filters_alone(f: Any, case: Case) -> Claim:
     x, w, b = case.arrays
-    cut = 1 + _pick(case, w.shape[0] - 1)[0]
-    parts = (f(x, w[part], None if b is None else b[part], **case.options) for part in (slice(cut), slice(cut, None)))
+    cut = 1 + pick(case, w.shape[0] - 1)[0]
+    sides = (slice(cut), slice(cut, None))
+    parts = (f(x, w[side], None if b is None else b[side], **case.options) for side in sides)
     return claim(f(x, w, b, **case.options), concat(list(parts), axis=1))
 
 
 def _groups_alone(f: Any, case: Case) -> Claim:
     x, w, b = case.arrays
     groups = case.options["groups"]
-    (g,) = _pick(case, groups)
-    channels, filters = _part(x.shape[1], groups, g), _part(w.shape[0], groups, g)
+    (g,) = pick(case, groups)
+    channels, filters = part(x.shape[1], groups, g), part(w.shape[0], groups, g)
     alone = f(x[:, channels], w[filters], None if b is None else b[filters], **{**case.options, "groups": 1})
     return claim(f(x, w, b, **case.options)[:, filters], alone)
 
 
-def _part(count: int, groups: int, g: int) -> slice:
+def part(count: int, groups: int, g: int) -> slice:
     """Return the g-th of equal consecutive parts."""
     return slice(g * count // groups, (g + 1) * count // groups)
 
 
 def _bias_adds(f: Any, case: Case) -> Claim:
     x, w, b = case.arrays
-    each = b[(slice(None), *(None,) * _axes(case))]
+    each = b[(slice(None), *(None,) * axes_of(case))]
     return claim(f(x, w, b, **case.options), f(x, w, None, **case.options) + each)
 
 
@@ -156,14 +157,14 @@ def _bias_gradient(f: Any, case: Case) -> Claim:
     return claim(f.vjp(gy, *case.arrays, **case.options)[2], total)
 
 
-def _exactly(when: Callable[[Case], bool] = lambda case: True) -> Callable[[Case], bool]:
+def exactly(when: Callable[[Case], bool] = lambda case: True) -> Callable[[Case], bool]:
     """Return the condition where sums are exact: there an equation between sums is about terms, not about rounding."""
     return lambda case: case.regime in EXACT and when(case)
 
 
 SHIFT = Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding)
-LINEAR = Law("the answer is linear in the filter", _linear, when=_exactly())
-STRIDE = Law("a stride keeps every s-th answer", _strided, when=lambda case: max(_option(case, "stride")) > 1)
+LINEAR = Law("the answer is linear in the filter", _linear, when=exactly())
+STRIDE = Law("a stride keeps every s-th answer", _strided, when=lambda case: max(option(case, "stride")) > 1)
 DILATION = Law("dilation is a filter with holes", _dilated, when=_has_holes)
 PADDING = Law(
     "padding is a border of zeros on both sides",
@@ -175,11 +176,9 @@ SAME = Law(
     _same,
     when=lambda case: case.options["padding"] == "same" and max(_lost(case)) > 0,
 )
-CHANNELS = Law("channels add up", _channels_add, when=_exactly(lambda case: _ungrouped(case, 0)))
+CHANNELS = Law("channels add up", _channels_add, when=exactly(lambda case: _ungrouped(case, 0)))
 FILTERS = Law("filters do not see each other", _filters_alone, when=lambda case: _ungrouped(case, 1))
 GROUPS = Law("groups are convolutions side by side", _groups_alone, when=lambda case: case.options["groups"] > 1)
-BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=_exactly(_biased))
-BIAS_GRADIENT = Law(
-    "the gradient of the bias is the sum over images and places", _bias_gradient, when=_biased, vjp=True
-)
+BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=exactly(biased))
+BIAS_GRADIENT = Law("the gradient of the bias is the sum over images and places", _bias_gradient, when=biased, vjp=True)
 LAWS = (SHIFT, LINEAR, STRIDE, DILATION, PADDING, SAME, CHANNELS, FILTERS, GROUPS, BIAS, BIAS_GRADIENT)

@@ -5,7 +5,6 @@ adjoint law is blind to them and a law about the answer must see them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -14,102 +13,37 @@ import numpy as np
 
 from d2lref.algorithms import unfold
 from d2lref.arrays import pad
+from d2lref.ops._conv import definition as of
 from d2lref.ops._conv import laws
-from d2lref.ops._conv.definition import Geometry, definition, geometry, in_groups, of_filters, of_image, shape, vjp
+from d2lref.ops._conv.definition import definition, geometry, in_groups, of_filters, of_image, vjp
+from d2lref.ops._conv.misplaced import (
+    Call,
+    called,
+    channels_in_pairs,
+    every_gth_channel,
+    groups_in_turn,
+    in_pairs,
+    positive_taps,
+    turned_last,
+    turned_over,
+    where,
+)
+from d2lref.ops._conv.misplaced import Misplaced as MisplacedIn
 from d2lref.spec import Array, Mistake, Shape
+
+Misplaced = partial(MisplacedIn, of)
 
 # 1 Data in the wrong place: the right convolution of misplaced operands, or a misplaced answer
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A convolution that is about to be computed: image, filters, options, and what the options mean."""
-
-    x: Array
-    weight: Array
-    options: dict[str, Any]
-    plan: Geometry
-
-    @property
-    def padded(self) -> Shape:
-        """Size of the image with its padding."""
-        return tuple(n + a + b for n, (a, b) in zip(self.x.shape[2:], self.plan.pads, strict=True))
-
-    @property
-    def spans(self) -> Shape:
-        """Size of the window with its holes."""
-        return tuple(d * (k - 1) + 1 for k, d in zip(self.weight.shape[2:], self.plan.dilation, strict=True))
-
-    @property
-    def left_over(self) -> Shape:
-        """Pixels behind the last window, along each axis."""
-        return tuple((n - m) % s for n, m, s in zip(self.padded, self.spans, self.plan.stride, strict=True))
+def _padded_size(call: Call) -> Shape:
+    """Return the size of the image with its padding."""
+    return tuple(n + a + b for n, (a, b) in zip(call.x.shape[2:], call.plan.pads, strict=True))
 
 
-Move = Callable[[Call, Array], Array]
-
-
-def _stay(_: Call, array: Array) -> Array:
-    return array
-
-
-@dataclass(frozen=True, slots=True)
-class Misplaced:
-    """Where data goes on its way into the right convolution and out of it; a move selects, permutes, and puts zeros."""
-
-    image: Move = _stay
-    filters: Move = _stay
-    answer: Move = _stay
-    options: Callable[[Call], dict[str, Any]] = lambda call: {}
-
-    def forward(self, axes: int, x: Array, weight: Array, bias: Array | None = None, **options: Any) -> Array:
-        """Return the misplaced convolution; the bias is right."""
-        call = _call(axes, x, weight, options, bias)
-        y = definition(axes, *_double(self.image(call, x), self.filters(call, weight)), **options | self.options(call))
-        y = self.answer(call, y)
-        y = y if bias is None else y + bias.reshape(-1, *(1,) * axes)
-        return y.astype(x.dtype)
-
-    def vjp(
-        self, axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any
-    ) -> tuple[Any, ...]:
-        """Return the gradients of `forward`: every move is undone by its adjoint."""
-        call = _call(axes, x, weight, options)
-        image, filters, others = self.image(call, x), self.filters(call, weight), options | self.options(call)
-        (right,) = shape(axes, image.shape, filters.shape, **others)
-        whole = _undone(partial(self.answer, call), gy, right)
-        gx, gw = (g.astype(gy.dtype) for g in vjp(axes, *_double(whole, image, filters), **others))
-        gradients = (
-            _undone(partial(self.image, call), gx, x.shape),
-            _undone(partial(self.filters, call), gw, weight.shape),
-        )
-        return (*gradients, *vjp(axes, gy, x, weight, *bias, **options)[2:])
-
-
-def _call(axes: int, x: Array, weight: Array, options: dict[str, Any], bias: Array | None = None) -> Call:
-    shapes = (x.shape, weight.shape, None if bias is None else bias.shape)
-    return Call(x, weight, options, geometry(axes, *shapes, **options))
-
-
-def _double(*arrays: Array) -> tuple[Array, ...]:
-    """Return the arrays in float64: a mistake rounds once, whatever the order of its sums, and is wrong in one way."""
-    return tuple(a.astype(np.float64) for a in arrays)
-
-
-def _undone(move: Callable[[Array], Array], moved: Array, shape: Shape) -> Array:
-    """Return the adjoint of a move: every entry goes back to where it came from, and those from one place add up."""
-    came_from = move(np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape))
-    total = np.zeros(1 + np.prod(shape, dtype=int), moved.dtype)
-    np.add.at(total, came_from, moved)
-    return total[1:].reshape(shape)
-
-
-def _turned_over(_: Call, w: Array) -> Array:
-    return np.flip(w, axis=tuple(range(2, w.ndim)))
-
-
-def _turned_last(_: Call, w: Array) -> Array:
-    return np.flip(w, axis=-1)
+def _left_over(call: Call) -> Shape:
+    """Return how many pixels lie behind the last window, along each axis."""
+    return tuple((n - m) % s for n, m, s in zip(_padded_size(call), call.spans, call.plan.stride, strict=True))
 
 
 def _first_axis_fastest(_: Call, w: Array) -> Array:
@@ -117,51 +51,26 @@ def _first_axis_fastest(_: Call, w: Array) -> Array:
     return w.reshape(*w.shape[:2], *reversed(w.shape[2:])).transpose(order)
 
 
-def _every_gth_channel(call: Call, x: Array) -> Array:
-    groups = call.plan.groups
-    return x.reshape(x.shape[0], x.shape[1] // groups, groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
-
-
-def _groups_in_turn(call: Call, y: Array) -> Array:
-    groups = call.plan.groups
-    return y.reshape(y.shape[0], groups, y.shape[1] // groups, *y.shape[2:]).swapaxes(1, 2).reshape(y.shape)
-
-
-def _where(keep: Array, axis: int, array: Array) -> Array:
-    """Return the array with zeros at the places along the axis that are not kept."""
-    return np.where(keep.reshape(-1, *(1,) * (array.ndim - axis - 1)), array, array.dtype.type(0))
-
-
-def _in_pairs(count: int, groups: int = 1) -> Array:
-    """Return which of count things are taken when an odd last one of a group is forgotten; a single one never is."""
-    each = count // groups
-    return np.tile(np.arange(each) < max(each // 2 * 2, 1), groups)
-
-
-def _channels_in_pairs(call: Call, x: Array) -> Array:
-    return _where(_in_pairs(x.shape[1], call.plan.groups), 1, x)
-
-
 def _filters_in_pairs(call: Call, w: Array) -> Array:
-    return _where(_in_pairs(w.shape[0], call.plan.groups), 0, w)
+    return where(in_pairs(w.shape[0], call.plan.groups), 0, w)
 
 
 def _images_in_pairs(_: Call, x: Array) -> Array:
-    return _where(_in_pairs(x.shape[0]), 0, x)
+    return where(in_pairs(x.shape[0]), 0, x)
 
 
 def _strided_in_pairs(call: Call, y: Array) -> Array:
-    return y if max(call.plan.stride) == 1 else _where(_in_pairs(y.shape[-1]), y.ndim - 1, y)
+    return y if max(call.plan.stride) == 1 else where(in_pairs(y.shape[-1]), y.ndim - 1, y)
 
 
 def _first_group(call: Call, w: Array) -> Array:
-    return _where(np.arange(w.shape[0]) < w.shape[0] // call.plan.groups, 0, w)
+    return where(np.arange(w.shape[0]) < w.shape[0] // call.plan.groups, 0, w)
 
 
 def _answers(call: Call, y: Array, kept: Callable[[Array, int], Array]) -> Array:
     """Return y without the answers that are not kept: kept(where their windows end in the padded image, the axis)."""
     for axis, (count, step, span) in enumerate(zip(call.plan.out, call.plan.stride, call.spans, strict=True)):
-        y = _where(kept(np.arange(count) * step + span, axis), axis + 2, y)
+        y = where(kept(np.arange(count) * step + span, axis), axis + 2, y)
     return y
 
 
@@ -173,22 +82,18 @@ def _not_behind(call: Call, y: Array) -> Array:
 
 
 def _not_at_the_end(call: Call, y: Array) -> Array:
-    return _answers(call, y, lambda ends, axis: (ends < call.padded[axis]) | (call.spans[axis] % 2 == 1))
+    return _answers(call, y, lambda ends, axis: (ends < _padded_size(call)[axis]) | (call.spans[axis] % 2 == 1))
 
 
 def _without_odd_zero(call: Call, y: Array) -> Array:
     if call.options.get("padding", 0) != "same":
         return y
-    return _answers(call, y, lambda ends, axis: (ends < call.padded[axis]) | (call.spans[axis] % 2 == 1))
+    return _answers(call, y, lambda ends, axis: (ends < _padded_size(call)[axis]) | (call.spans[axis] % 2 == 1))
 
 
 def _as_if_pitch_were_full(call: Call, y: Array) -> Array:
     pitch = [d - 1 for d in call.plan.dilation]
-    return _answers(call, y, lambda ends, axis: ends + pitch[axis] <= call.padded[axis])
-
-
-def _positive_taps(call: Call, w: Array) -> Array:
-    return np.where(call.weight > 0, w, w.dtype.type(0))
+    return _answers(call, y, lambda ends, axis: ends + pitch[axis] <= _padded_size(call)[axis])
 
 
 def _next_images(_: Call, x: Array) -> Array:
@@ -222,11 +127,11 @@ def _first_answers(call: Call, y: Array) -> Array:
 
 
 def _from_the_end(call: Call, x: Array) -> Array:
-    return _padded(call, x)[(..., *(slice(n, None) for n in call.left_over))]
+    return _padded(call, x)[(..., *(slice(n, None) for n in _left_over(call)))]
 
 
 def _to_the_end(call: Call, x: Array) -> Array:
-    missing = (-n % s for n, s in zip(call.left_over, call.plan.stride, strict=True))
+    missing = (-n % s for n, s in zip(_left_over(call), call.plan.stride, strict=True))
     return pad(_padded(call, x), tuple((0, m) for m in missing))
 
 
@@ -314,9 +219,11 @@ def _last_window_wins(
 
 def _late(axes: int, gy: Array, x: Array, weight: Array, *bias: Array | None, **options: Any) -> tuple[Any, ...]:
     """Return a vjp whose image gradient lies as many pixels too late as the last window left over."""
-    call = _call(axes, x, weight, options)
-    whole = pad(x, call.plan.pads)[(..., *(slice(0, n - r) for n, r in zip(call.padded, call.left_over, strict=True)))]
-    gx = pad(vjp(axes, gy, whole, weight, **options | {"padding": 0})[0], tuple((r, 0) for r in call.left_over))
+    call = called(of, axes, x, weight, options)
+    whole = pad(x, call.plan.pads)[
+        (..., *(slice(0, n - r) for n, r in zip(_padded_size(call), _left_over(call), strict=True)))
+    ]
+    gx = pad(vjp(axes, gy, whole, weight, **options | {"padding": 0})[0], tuple((r, 0) for r in _left_over(call)))
     inside = (slice(a, a + n) for n, (a, _) in zip(x.shape[2:], call.plan.pads, strict=True))
     return (gx[(..., *inside)], *vjp(axes, gy, x, weight, *bias, **options)[1:])
 
@@ -377,19 +284,19 @@ MISPLACED = (
         "the filter is flipped",
         "https://github.com/FluxML/NNlib.jl/issues/208",
         laws.SHIFT.says,
-        Misplaced(filters=_turned_over),
+        Misplaced(filters=turned_over),
     ),
     (
         "groups read every G-th channel",
         "https://github.com/onnx/onnx/issues/2273",
         laws.GROUPS.says,
-        Misplaced(image=_every_gth_channel),
+        Misplaced(image=every_gth_channel),
     ),
     (
         "the answers of the groups take turns",
         "https://github.com/uxlfoundation/oneDNN/issues/352",
         laws.GROUPS.says,
-        Misplaced(answer=_groups_in_turn),
+        Misplaced(answer=groups_in_turn),
     ),
     (
         "all zeros of the padding go behind the image",
@@ -419,7 +326,7 @@ MISPLACED = (
         "channels are read in pairs, an odd last one is left out",
         "https://github.com/bhuman/CompiledNN/issues/16",
         laws.CHANNELS.says,
-        Misplaced(image=_channels_in_pairs),
+        Misplaced(image=channels_in_pairs),
     ),
     (
         "filters are taken in pairs, an odd last one is left out",
@@ -431,7 +338,7 @@ MISPLACED = (
         "negative weights are clipped",
         "https://github.com/telugu-boy/seedimg/issues/9",
         laws.LINEAR.says,
-        Misplaced(filters=_positive_taps),
+        Misplaced(filters=positive_taps),
     ),
     (
         "the step to the next image grows with its index",
@@ -442,7 +349,7 @@ MISPLACED = (
 )
 
 MISPLACED_ON_SEVERAL_AXES = (
-    ("the filter is flipped along one axis only", BOOK, laws.SHIFT.says, Misplaced(filters=_turned_last)),
+    ("the filter is flipped along one axis only", BOOK, laws.SHIFT.says, Misplaced(filters=turned_last)),
     (
         "unfold counts the taps with the first axis fastest",
         "https://github.com/deeplearning4j/nd4j/issues/1646",
