@@ -124,7 +124,8 @@ Ulps = float | tuple[float, float]
 class Ulp:
     """Accuracy that an implementation declares for its elementary functions, in ulps (2u |y|) of the accumulator.
 
-    A pair (a, b) declares a + b |x| ulps at x: CUDA's __expf is within 2 + 1.173 |x| of them.
+    A pair (a, b) declares a + b |x| ulps at x: CUDA's __expf is within 2 + 1.173 |x| of them. What rounds to a limit is
+    the limit: tanh and erf are 1, and 1 / (1 + e) is, from where they differ from it by less than u / 4.
     """
 
     exp: Ulps = 2.0
@@ -171,6 +172,7 @@ class Precision:
     statistics: format in which means and variances are stored between passes (None: accumulate).
     algorithm: "any-order" (sums of products in any order, with or without fused multiply-add) or "fft".
     variance: "two-pass", "welford" or "naive" (mean of squares less square of mean).
+    sigmoid: "exp" (a quotient of exponentials) or "tanh" ((1 + tanh(x / 2)) / 2, which loses small values).
     subnormals: "kept" or "flushed" (any of the inputs and results). Raises ValueError for a value outside these.
     """
 
@@ -181,6 +183,7 @@ class Precision:
     statistics: str | None = None
     algorithm: str = "any-order"
     variance: str = "two-pass"
+    sigmoid: str = "exp"
     subnormals: str = "kept"
     ulp: Ulp = field(default_factory=Ulp)
 
@@ -252,6 +255,7 @@ OPERANDS = {"tf32": "tf32", "bfloat16": "bfloat16", "float16": "float16", "3xtf3
 
 ALGORITHMS = ("any-order", "fft")
 VARIANCES = ("two-pass", "welford", "naive")
+SIGMOIDS = ("exp", "tanh")
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _ALLOWED: dict[str, tuple[Any, ...]] = {
     "storage": _FLOATS,
@@ -261,6 +265,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "statistics": (None, *_FLOATS),
     "algorithm": ALGORITHMS,
     "variance": VARIANCES,
+    "sigmoid": SIGMOIDS,
     "subnormals": ("kept", "flushed"),
 }
 
@@ -277,10 +282,12 @@ PRESETS = {
 
 
 def using(algorithm: str, storage: str = "float32") -> Precision:
-    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, or one to take variances."""
+    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, variances or sigmoids."""
     claimed = Precision(storage)
     if algorithm in VARIANCES:
         return replace(claimed, variance=algorithm)
+    if algorithm in SIGMOIDS:
+        return replace(claimed, sigmoid=algorithm)
     return replace(claimed, algorithm=algorithm)
 
 
