@@ -3,7 +3,7 @@
 A chapter (a file in `ops/`) fills one `Op`; the oracle reads it and never needs to know which op it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -58,8 +58,8 @@ class Case:
     """One input: arrays, one cotangent per output, and every option with its value.
 
     Arrays are float64 NumPy arrays whose values lie on the grid of the storage dtype that is judged, so that
-    a law can select, permute, negate and scale by powers of two without rounding. `regime` names where the values
-    come from and `seed` feeds whatever else a law draws (masks, permutations).
+    a law can select, permute, negate and scale by powers of two without rounding; those of indices are int64.
+    `regime` names where the values come from and `seed` feeds whatever else a law draws (masks, permutations).
     """
 
     arrays: tuple[Array, ...]
@@ -91,6 +91,9 @@ class Operand:
     batch: axis 0 counts independent images, and the same axis of every output does.
     state: running statistics that an implementation may update in place.
     positive: values must be positive (a variance).
+    indices(*shapes, **options): the integers that the array may hold (classes, rows of a table), simplest first, or
+    None where it holds real numbers; it is asked about bad shapes too. None: it always holds real numbers. Integers are
+    handed over as int64 and have no gradient.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Operand:
     batch: bool = False
     state: bool = False
     positive: bool = False
+    indices: Callable[..., Sequence[int] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ By the definition, every variant and the shape rule; and torch refuses what is m
 
 from typing import Any
 
-import numpy as np
 import pytest
 
+from d2lref.oracle.values import dtype_of, ones
 from d2lref.spec import Op, Rejection
 from properties.worlds import LIBRARIES, OPS
 
@@ -15,15 +15,15 @@ REFUSED = [(op, r) for op in OPS for r in op.rejections]
 IDS = [f"{op.name}-{r.says}" for op, r in REFUSED]
 
 
-def arrays_of(rejection: Rejection) -> list[Any]:
+def arrays_of(op: Op, rejection: Rejection) -> list[Any]:
     """Return arrays of ones of the shapes."""
-    return [None if s is None else np.ones(s) for s in rejection.shapes]
+    return ones(op, rejection.shapes, rejection.options)
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.name)
 @pytest.mark.parametrize(("op", "rejection"), REFUSED, ids=IDS)
 def test_the_definition_refuses(op: Op, rejection: Rejection, library: Any) -> None:
-    arrays = [None if a is None else library.to(a, "float64") for a in arrays_of(rejection)]
+    arrays = [None if a is None else library.to(a, dtype_of(a, "float64")) for a in arrays_of(op, rejection)]
     with pytest.raises(ValueError, match=r".") as refused:
         op.definition(*arrays, **rejection.options)
     assert str(refused.value) == rejection.message
@@ -36,7 +36,7 @@ def test_the_shape_rule_and_every_variant_refuse(op: Op, rejection: Rejection) -
     assert str(refused.value) == rejection.message
     for variant in op.variants.values():
         with pytest.raises(ValueError, match=r".") as refused:
-            variant.run(*arrays_of(rejection), **rejection.options)
+            variant.run(*arrays_of(op, rejection), **rejection.options)
         assert str(refused.value) == rejection.message
 
 
@@ -55,6 +55,6 @@ def test_torch_refuses_what_is_mandatory(op: Op, rejection: Rejection) -> None:
     judged = implementation(op.name)
     if judged is None or not rejection.mandatory:
         pytest.skip("torch lacks the op, or may have its own policy")
-    arrays = [None if a is None else judged.library.to(a, "float64") for a in arrays_of(rejection)]
+    arrays = [None if a is None else judged.library.to(a, dtype_of(a, "float64")) for a in arrays_of(op, rejection)]
     with pytest.raises((RuntimeError, ValueError, TypeError, IndexError)):
         judged.forward(*arrays, **rejection.options)

@@ -112,7 +112,10 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     held = _HELD["batch_norm"] if forward is F.batch_norm else ()
 
     def vjp(gy: Any, *arrays: Any, **options: Any) -> tuple[Any, ...]:
-        leaves = [None if a is None else a.detach().clone().requires_grad_(i not in held) for i, a in enumerate(arrays)]
+        leaves = [
+            None if a is None else a.detach().clone().requires_grad_(i not in held and a.is_floating_point())
+            for i, a in enumerate(arrays)
+        ]
         y = forward(*leaves, **options)
         asked = [a for a in leaves if a is not None and a.requires_grad]
         gradients = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
@@ -168,7 +171,10 @@ Array = Any
 
 _VJP_ORIGIN = """
 def vjp(gy, *arrays, **options):
-    leaves = [None if a is None else a.clone().requires_grad_(i not in {held}) for i, a in enumerate(arrays)]
+    leaves = [
+        None if a is None else a.clone().requires_grad_(i not in {held} and a.is_floating_point())
+        for i, a in enumerate(arrays)
+    ]
     y = implementation(*leaves, **options)
     asked = [a for a in leaves if a is not None and a.requires_grad]
     found = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
@@ -177,10 +183,12 @@ def vjp(gy, *arrays, **options):
 
 _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"conv{n}d": getattr(F, f"conv{n}d") for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": getattr(F, f"conv_transpose{n}d") for n in (1, 2, 3)},
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "linear": F.linear,
     **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
+    "pad": F.pad,
     "relu": F.relu,
     "batch_norm": F.batch_norm,
 }

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from d2lref.oracle.implementation import Implementation, lay_out
-from d2lref.oracle.values import held
+from d2lref.oracle.values import dtype_of, held, is_index, ones
 from d2lref.rounding import Pair, Precision, outward
-from d2lref.spec import Array, Op, Rejection
+from d2lref.spec import Array, Op, Operand, Rejection
 
 
 class WrongAnswer(Exception):
@@ -176,7 +176,7 @@ class Caller:
         stored, sent = self.stored(*arrays), self.stored(*(gy if isinstance(gy, tuple) else (gy,)))
         cotangent = tuple(sent) if isinstance(gy, tuple) else sent[0]
         followed = zip(arrays, self.op.operands, strict=True)
-        wanted = tuple(_shape(a) if a is not None and o.differentiable else None for a, o in followed)
+        wanted = tuple(_shape(a) if followed_by(o, a) else None for a, o in followed)
         call = Call("vjp", arrays, self._keywords(options, vjp=True), _unread(wanted), gy, self.layout)
         read = self._reader(call)
         handed = [cotangent, *self.passed(stored, vjp=True)]
@@ -220,8 +220,7 @@ class Caller:
 
     def refuses(self, rejection: Rejection) -> str:
         """Return "" when the implementation raises on the bad input and leaves it alone, else what it did."""
-        arrays = tuple(None if s is None else np.ones(s) for s in rejection.shapes)
-        stored = self.stored(*arrays)
+        stored = self.stored(*ones(self.op, rejection.shapes, rejection.options))
         try:
             guarded(self.implementation.forward, *self.passed(stored), **rejection.options)
         except Raised as error:
@@ -263,7 +262,7 @@ class Caller:
             message = f"a law handed over values that are not on the {self.precision.storage} grid"
             raise OffGrid(message)
         laid = lay_out(home, self.layout) if self.layout else home
-        return self.implementation.library.to(laid, self.precision.storage)
+        return self.implementation.library.to(laid, dtype_of(array, self.precision.storage))
 
     def _borne(self, arrays: tuple[Array, ...], options: Mapping[str, Any], *, vjp: bool = False) -> tuple[Array, ...]:
         """Return the arrays with None for every operand that was left out at the end.
@@ -375,6 +374,11 @@ def trimmed(arrays: list[Any]) -> list[Any]:
 def _unread(wanted: tuple[Any, ...]) -> tuple[None, ...]:
     """Return the answers of a call that nobody has read."""
     return tuple(None for _ in wanted)
+
+
+def followed_by(operand: Operand, array: Array | None) -> bool:
+    """Return whether the vjp has a gradient for an array."""
+    return array is not None and operand.differentiable and not is_index(array)
 
 
 def _shape(array: Array | None) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from d2lref.oracle.caller import Caller, Raised, WrongAnswer
 from d2lref.oracle.common import common_mistakes
 from d2lref.oracle.implementation import Implementation, as_form
-from d2lref.oracle.values import fill
+from d2lref.oracle.values import fill, is_index
 from d2lref.rounding import ALGORITHMS, FORMATS, PRESETS, ROUNDING_RMS, VARIANCES, Pair, Precision, round_to
 from d2lref.spec import REQUIRED, Case, Form, Law, Mistake, Op
 
@@ -202,7 +202,7 @@ def _rounded_operands(op: Op, ask: Ask, name: str, how: str, s: Seen) -> Answers
     case = s.case
     right = Caller(op, Implementation("definition", op.definition, op.vjp), PRESETS["float64"])
     arrays = tuple(
-        a if a is None or not (o.linear or not o.optional) else round_to(a, name, how)
+        a if a is None or is_index(a) or not (o.linear or not o.optional) else round_to(a, name, how)
         for a, o in zip(case.arrays, op.operands, strict=True)
     )
     cotangents = tuple(None if c is None else round_to(c, name, how) for c in case.cotangents)

@@ -1,5 +1,6 @@
 """The exact value with its bound, for people who keep their own tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from d2lref.arrays import to_numpy
 from d2lref.oracle.implementation import shown
 from d2lref.oracle.judge import Status, judge
+from d2lref.oracle.values import indices
 from d2lref.rounding import Precision, outward, round_to
 from d2lref.spec import REQUIRED, Array, Claim, Op
 
@@ -33,7 +35,7 @@ def expected(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], p: Prec
     array; ValueError for shapes that do not fit.
     """
     _check_options(op, options)
-    whole = _operands(op, arrays, p.storage)
+    whole = _operands(op, arrays, options, p.storage)
     value = op.definition(*whole, **options)
     bound = op.bound(value, p, *whole, **options)
     if isinstance(value, tuple):
@@ -53,8 +55,8 @@ def _check_options(op: Op, options: dict[str, Any]) -> None:
             raise TypeError(message)
 
 
-def _operands(op: Op, arrays: tuple[Array, ...], storage: str) -> tuple[Array, ...]:
-    """Return one float64 array on the storage grid, or None, for every operand."""
+def _operands(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], storage: str) -> tuple[Array, ...]:
+    """Return one array on the storage grid (of int64 for indices), or None, for every operand."""
     names = ", ".join(f"{o.name}=None" if o.optional else o.name for o in op.operands)
     if len(arrays) > len(op.operands):
         message = f"{op.name}: {len(arrays)} arrays, expected at most {len(op.operands)} ({names})"
@@ -65,13 +67,26 @@ def _operands(op: Op, arrays: tuple[Array, ...], storage: str) -> tuple[Array, .
             what = "None" if place < len(arrays) else "missing"
             message = f"{op.name}: {operand.name} is {what}, expected an array: the arrays are {names}"
             raise TypeError(message)
-    found = {}
+    found: dict[str, np.ndarray | None] = {}
     for operand, array in zip(op.operands, whole, strict=True):
-        found[operand.name] = None if array is None else real(array)
-        if isinstance(found[operand.name], str):
-            message = f"{op.name}: {operand.name} is {found[operand.name]}, expected an array of real numbers"
+        home = None if array is None else real(array)
+        if isinstance(home, str):
+            message = f"{op.name}: {operand.name} is {home}, expected an array of real numbers"
             raise TypeError(message)
-    return tuple(None if a is None else round_to(a, storage) for a in found.values())
+        found[operand.name] = home
+    shapes = [None if a is None else a.shape for a in found.values()]
+    kinds = zip(found.items(), indices(op, shapes, options), strict=True)
+    return tuple(None if a is None else _held(op, name, a, storage, among) for (name, a), among in kinds)
+
+
+def _held(op: Op, name: str, array: np.ndarray, storage: str, among: Sequence[int] | None) -> np.ndarray:
+    """Return an array on the storage grid; in int64 where it holds indices."""
+    if among is None:
+        return round_to(array, storage)
+    if not (array == np.rint(array)).all():
+        message = f"{op.name}: {name} holds fractions, expected integers"
+        raise TypeError(message)
+    return array.astype(np.int64)
 
 
 def real(array: Any) -> np.ndarray | str:

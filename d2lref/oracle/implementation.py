@@ -98,9 +98,12 @@ def _numpy_to(array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def numpy_dtype(name: str) -> Any:
-    """Return the NumPy dtype of a storage format. Raises ValueError for bfloat16 when ml_dtypes is not installed."""
-    if name in NATIVE:
-        return np.dtype(NATIVE[name])
+    """Return the NumPy dtype of a storage format, or of indices.
+
+    Raises ValueError for bfloat16 when ml_dtypes is not installed.
+    """
+    if name in NATIVE or name == "int64":
+        return np.dtype(name)
     try:
         import ml_dtypes
     except ImportError:

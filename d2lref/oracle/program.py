@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from d2lref.oracle.caller import Call, Caller
+from d2lref.oracle.caller import Call, Caller, followed_by
 from d2lref.oracle.finding import Element
 from d2lref.oracle.implementation import NUMPY, ORDERS, lay_out
 from d2lref.oracle.judge import Status, Tier, Verdict
-from d2lref.oracle.values import held
+from d2lref.oracle.values import dtype_of, held, ones
 from d2lref.spec import Array, Op, Rejection
 
 Worst = tuple[Element, Call]
@@ -41,7 +41,7 @@ def rejection_of(op: Op, note: str) -> Rejection | None:
 
 
 def _bad_call(op: Op, bad: Rejection) -> Call:
-    arrays = tuple(None if s is None else np.ones(s) for s in bad.shapes)
+    arrays = ones(op, bad.shapes, bad.options)
     whole = (*arrays, *[None] * (len(op.operands) - len(arrays)))
     return Call("forward", whole, bad.options, tuple(None for _ in op.outputs))
 
@@ -185,7 +185,7 @@ class _Made:
 
 def _array(array: Array, f: Caller, layout: str) -> str:
     """Return the text of an array as it was handed over: its values, memory order, dtype and library."""
-    storage, library = f.precision.storage, f.implementation.library
+    storage, library = dtype_of(array, f.precision.storage), f.implementation.library
     host = f"np.{storage}" if storage != "bfloat16" else "np.float32"
     text = f"np.array({_literal(array)}, dtype={host}).reshape({array.shape})"
     home = held(array, storage)
@@ -312,7 +312,7 @@ def _shapes(m: _Made) -> list[tuple[int, ...] | None]:
     op, arrays = m.f.op, m.call.arrays
     if m.vjp:
         pairs = zip(op.operands, arrays, strict=True)
-        return [a.shape if a is not None and o.differentiable else None for o, a in pairs]
+        return [a.shape if followed_by(o, a) else None for o, a in pairs]
     return list(op.shape(*(None if a is None else a.shape for a in arrays), **{**op.options, **m.call.options}))
 
 

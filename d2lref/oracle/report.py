@@ -13,6 +13,7 @@ import numpy as np
 
 from d2lref.oracle.finding import Finding
 from d2lref.oracle.judge import Status
+from d2lref.oracle.values import is_index
 from d2lref.spec import Array, Case
 
 SCHEMA, VERSION = "d2lref-report", 1
@@ -210,15 +211,19 @@ def case_from_json(data: Json) -> Case:
 
 
 def array_json(array: Array | None) -> Json | None:
-    """Return shape and flat values of an array, None for None."""
-    return (
-        None if array is None else {"shape": list(array.shape), "values": [plain(v) for v in np.ravel(array).tolist()]}
-    )
+    """Return shape and flat values of an array, and the dtype of indices; None for None."""
+    if array is None:
+        return None
+    kind = {"dtype": "int64"} if is_index(array) else {}
+    return {"shape": list(array.shape), "values": [plain(v) for v in np.ravel(array).tolist()], **kind}
 
 
 def array_from_json(data: Json | None) -> Array | None:
     """Return the array written by `array_json`."""
-    return None if data is None else np.array([float(v) for v in data["values"]], np.float64).reshape(data["shape"])
+    if data is None:
+        return None
+    kind = np.int64 if data.get("dtype") == "int64" else np.float64
+    return np.array([float(v) for v in data["values"]], np.float64).astype(kind).reshape(data["shape"])
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from d2lref.oracle.caller import OffGrid
 from d2lref.oracle.judge import Status, Verdict
 from d2lref.oracle.sources import Drawn, replayed
-from d2lref.oracle.values import fill
+from d2lref.oracle.values import fill, indices, is_index
 from d2lref.rounding import round_to
 from d2lref.spec import Array, Case, Form, Op
 
@@ -131,13 +131,23 @@ def _tried(case: Case, field: str, place: int, part: slice, change: Callable[[Ar
     array = getattr(case, field)[place]
     flat = array.ravel().copy()
     with np.errstate(all="ignore"):
-        flat[part] = round_to(change(flat[part]), search.storage)
-    positive = field == "arrays" and search.op.operands[place].positive
-    if _complexity(flat[part]) >= _complexity(array.ravel()[part]) or (positive and not (flat[part] > 0).all()):
+        flat[part] = round_to(change(flat[part]), search.storage if not is_index(array) else "float64")
+    if _complexity(flat[part]) >= _complexity(array.ravel()[part]):
+        return case
+    if field == "arrays" and not _allowed(case, place, flat[part], search.op):
         return case
     arrays = tuple(flat.reshape(array.shape) if i == place else a for i, a in enumerate(getattr(case, field)))
     simpler = replace(case, arrays=arrays) if field == "arrays" else replace(case, cotangents=arrays)
     return simpler if search.fails(simpler) is not None else case
+
+
+def _allowed(case: Case, place: int, values: Array, op: Op) -> bool:
+    """Return whether an operand may hold the values: those of a variance are positive, indices are among some."""
+    if op.operands[place].positive:
+        return bool((values > 0).all())
+    shapes = [None if a is None else a.shape for a in case.arrays]
+    integers = indices(op, shapes, case.options)[place]
+    return integers is None or bool(np.isin(values, np.asarray(integers)).all())
 
 
 def _complexity(values: Array) -> float:

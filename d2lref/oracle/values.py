@@ -6,7 +6,8 @@ integer shows the width of an operand only when the other operand is small enoug
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,36 @@ Shapes = list[Shape]
 Values = list[np.ndarray]
 
 
+def is_index(array: Array) -> bool:
+    """Return whether an array holds integers (see Operand.indices) and not numbers of the storage format."""
+    return array.dtype.kind == "i"
+
+
+def dtype_of(array: Array, storage: str) -> str:
+    """Return the name of the dtype in which an array is handed over."""
+    return "int64" if is_index(array) else storage
+
+
+def indices(op: Op, shapes: Sequence[Shape | None], options: Mapping[str, Any]) -> list[Sequence[int] | None]:
+    """Return for every operand the integers that it may hold, None for one of real numbers."""
+    whole = (*shapes, *[None] * (len(op.operands) - len(shapes)))
+    full = {**op.options, **options}
+    return [None if o.indices is None else o.indices(*whole, **full) for o in op.operands]
+
+
+def ones(op: Op, shapes: Sequence[Shape | None], options: Mapping[str, Any]) -> list[np.ndarray | None]:
+    """Return arrays of ones of the shapes, integers where the op takes indices: what a rejection is tried with."""
+    kinds = [np.float64 if found is None else np.int64 for found in indices(op, shapes, options)]
+    return [None if s is None else np.ones(s, kind) for s, kind in zip(shapes, kinds, strict=False)]
+
+
 def held(array: Array, storage: str) -> np.ndarray | None:
     """Return a new array of the storage format's host dtype; None when the format does not hold every value.
 
-    It holds NaN and infinities. bfloat16, which NumPy lacks, is held in float32.
+    It holds NaN and infinities. bfloat16, which NumPy lacks, is held in float32. Indices are held in int64.
     """
+    if is_index(array):
+        return np.array(array, np.int64, order="C")
     with np.errstate(over="ignore"):
         home = np.array(array, dtype=HOST_DTYPE[storage], order="C")
     if storage == "float64":
@@ -175,17 +201,35 @@ def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
     """
     rng = np.random.default_rng(seed)
     grid = FORMATS[storage]
-    present = [s for s in form.shapes if s is not None]
+    allowed = indices(op, form.shapes, form.options)
+    present = [s for s, integers in zip(form.shapes, allowed, strict=True) if s is not None and integers is None]
     values = iter(REGIMES[regime](rng, present, grid))
     arrays = tuple(
-        None if s is None else _settled(next(values), storage, positive=o.positive)
-        for s, o in zip(form.shapes, op.operands, strict=True)
+        None
+        if s is None
+        else _settled(next(values), storage, positive=o.positive)
+        if integers is None
+        else _picked(rng, s, integers)
+        for s, o, integers in zip(form.shapes, op.operands, allowed, strict=True)
     )
     outs = op.shape(*form.shapes, **form.options)
     around = "lattice_small" if regime in {"large_mean", "nonfinite"} else regime
     heads = REGIMES[around](rng, [s for s in outs[:1] if s is not None], grid)
     cotangents = (round_to(heads[0], storage), *(None for _ in outs[1:]))
     return Case(arrays, form.options, cotangents, regime, seed)
+
+
+def _picked(rng: Rng, shape: Shape, allowed: Sequence[int]) -> np.ndarray:
+    """Return integers among the allowed ones.
+
+    One time in eight all are the same, and one time in eight all are the last: sums over equal ones collide, and whole
+    batches are of one kind.
+    """
+    places = np.asarray(rng.integers(len(allowed), size=shape))
+    turn = rng.integers(8)
+    if turn < 2:
+        places[...] = len(allowed) - 1 if turn else rng.integers(len(allowed))
+    return np.asarray(allowed, np.int64)[places]
 
 
 def _settled(values: np.ndarray, storage: str, *, positive: bool) -> np.ndarray:
