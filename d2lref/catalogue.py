@@ -46,6 +46,13 @@ def subject(name: Any) -> Op:
     raise NotFound(message)
 
 
+def equivalents() -> Mapping[str, str]:
+    """Return the mutants of the chapters that are argued to be no mistakes, and why."""
+    from d2lref.ops._equivalent import EQUIVALENT
+
+    return EQUIVALENT
+
+
 def library(arrays: Any) -> Library:
     """Return the array library for "numpy", "torch", "torch:cuda", a pair (to, back), or a Library.
 

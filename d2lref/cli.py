@@ -1,4 +1,4 @@
-"""The command line: check, replay, list, explain.
+"""The command line: check, replay, list, explain, probe, audit.
 
 One clear line and a documented exit code for everything that goes wrong.
 """
@@ -255,10 +255,10 @@ def _write(written: list[reports.Json], out: Path | None) -> None:
 
 
 @contextmanager
-def _progress(subject: str) -> Iterator[Callable[[oracle.Progress], None]]:
+def _progress(subject: str, *, of: str = "cases", bad: str = "failing") -> Iterator[Callable[[oracle.Progress], None]]:
     """Yield a progress function: a bar when a person watches, a plain line every five seconds when not."""
     if not sys.stderr.isatty():
-        yield _plain_lines()
+        yield _plain_lines(of, bad)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -269,22 +269,21 @@ def _progress(subject: str) -> Iterator[Callable[[oracle.Progress], None]]:
         task = bar.add_task(subject, total=None)
 
         def show(p: oracle.Progress) -> None:
-            found = f" ({p.findings} failing)" if p.findings else ""
+            found = f" ({p.findings} {bad})" if p.findings else ""
             bar.update(task, completed=p.done, total=p.total or None, description=f"{p.subject}{found}")
 
         yield show
 
 
-def _plain_lines() -> Callable[[oracle.Progress], None]:
+def _plain_lines(of: str, bad: str) -> Callable[[oracle.Progress], None]:
     last = time.monotonic()
 
     def show(p: oracle.Progress) -> None:
         nonlocal last
         if time.monotonic() - last > 5:
             last = time.monotonic()
-            click.echo(
-                f"{p.subject}: {p.done}{f' of {p.total}' if p.total else ''} cases, {p.findings} failing", err=True
-            )
+            total = f" of {p.total}" if p.total else ""
+            click.echo(f"{p.subject}: {p.done}{total} {of}, {p.findings} {bad}", err=True)
 
     return show
 
@@ -363,6 +362,86 @@ def _precision(text: str) -> rounding.Precision:
     ulp = fields.get("ulp")
     ulps = {k.arg: ast.literal_eval(k.value) for k in ulp.keywords if k.arg} if isinstance(ulp, ast.Call) else {}
     return rounding.Precision(**plain, ulp=rounding.Ulp(**ulps))
+
+
+PROBED = "Exit code: 0 found, 2 usage or an op that is no sum of products of two arrays, 4 the implementation failed."
+
+
+@cli.command("probe", epilog=PROBED)
+@click.argument("subject", metavar="OP")
+@click.argument("target", metavar="TARGET")
+@click.option("--storage", default="float32", show_default=True, help="Format of the arrays that are handed over.")
+@click.option("--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write what was found here.")
+def probe_(subject: str, target: str, *, storage: str, arrays: str, out: Path | None) -> int:
+    """Tell which arithmetic TARGET really uses for OP, from a few exact calls, and what to claim for it.
+
+    For sums of products: the bits of the factors, of partial sums and of answers, how sums are rounded, whether
+    subnormal numbers survive, and whether it is a sum at all or a transform.
+    """
+    from d2lref.oracle.caller import Raised, WrongAnswer
+    from d2lref.oracle.probe import NoSum, probe
+
+    op = _refused(partial(catalogue.subject, subject))
+    _writable(out)
+    claimed = _refused(lambda: rounding.Precision(storage))
+    library = _refused(partial(catalogue.library, arrays))
+    judged = _refused(lambda: oracle.implementation(op, catalogue.target(target, op), library=library))
+    try:
+        found = probe(oracle.Caller(op, judged, claimed))
+    except NoSum as error:
+        raise BadInput(str(error)) from error
+    except (Raised, WrongAnswer) as error:
+        return _say(f"{target}: {error} ({error.__cause__})", JUDGE_FAILED)
+    click.echo(str(found))
+    if out is not None:
+        reports.write_json(found.to_json(), out)
+    return 0
+
+
+AUDITED = (
+    "Exit code: 0 ok; 1 a mistake survives, fewer than 99 % of the mutants are caught, a law catches nothing alone, or "
+    "an argument about a mutant speaks of none; 2 usage; 130 interrupted."
+)
+
+
+@cli.command("audit", epilog=AUDITED)
+@click.argument("subjects", nargs=-1, metavar="[OP]...")
+@click.option("--cases", default=400, show_default=True, type=click.IntRange(min=1), help="Cases to see a mistake on.")
+@click.option(
+    "--share",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of the mutants that is judged, evenly over the text.",
+)
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the fate of every mistake here.")
+def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | None) -> int:
+    """Judge the judge: which wrong implementations of OP (or of every op) it catches, and with which laws.
+
+    The mistakes that a chapter knows must all be caught, and 99 of 100 mutants: copies of the chapter's text with one
+    place changed (< for <=, + for -, a term, a sign or an option dropped, a number off by one, two arguments
+    exchanged). Each stands once beside the right definition and once inside it, where only the laws can see it that do
+    not compare with the definition. One line a law: how many it was the first to see, and a mistake that it alone
+    catches.
+    """
+    from d2lref.oracle.audit import audit
+
+    ops = [_refused(partial(catalogue.subject, name)) for name in subjects or catalogue.subjects()]
+    whole = not subjects and share == 1
+    _writable(out)
+    known, found = catalogue.equivalents(), []
+    for op in ops:
+        with _progress(op.name, of="mistakes", bad="not caught") as progress:
+            found.append(audit(op, cases=cases, share=share, equivalent=known, progress=progress))
+        click.echo(str(found[-1]))
+        _write([each.to_json() for each in found], out)
+        if found[-1].interrupted:
+            return INTERRUPTED
+    stale = sorted(set(known) - {f.wrong.says for each in found for f in each.fates}) if whole else []
+    for line in stale:
+        click.echo(f"argued to be equivalent, but there is no such mutant: {line}")
+    return int(bool(stale) or not all(each.ok for each in found))
 
 
 @cli.command("list")
