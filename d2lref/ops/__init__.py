@@ -4,6 +4,9 @@ from d2lref.ops._batch_norm import batch_norm as batch_norm
 from d2lref.ops._conv import conv1d as conv1d
 from d2lref.ops._conv import conv2d as conv2d
 from d2lref.ops._conv import conv3d as conv3d
+from d2lref.ops._conv_transpose import conv_transpose1d as conv_transpose1d
+from d2lref.ops._conv_transpose import conv_transpose2d as conv_transpose2d
+from d2lref.ops._conv_transpose import conv_transpose3d as conv_transpose3d
 from d2lref.ops._correlate import convolve1d as convolve1d
 from d2lref.ops._correlate import convolve2d as convolve2d
 from d2lref.ops._correlate import convolve3d as convolve3d

@@ -30,9 +30,9 @@ def option(case: Case, name: str) -> Shape:
     return per_axis(case.options[name], axes_of(case))
 
 
-def _ungrouped(case: Case, place: int) -> bool:
-    """Return whether there is one group, with more than one channel (place 0) or filter (place 1)."""
-    return bool(case.options["groups"] == 1 and (case.arrays[0].shape[1], case.arrays[1].shape[0])[place] > 1)
+def _ungrouped(case: Case, place: int, axis: int) -> bool:
+    """Return whether there is one group, and an axis of the image (place 0) or the weight (place 1) longer than 1."""
+    return bool(case.options["groups"] == 1 and case.arrays[place].shape[axis] > 1)
 
 
 def biased(case: Case) -> bool:
@@ -61,12 +61,21 @@ def _shifts(f: Any, case: Case) -> Claim:
     return claim(f(image, single, None, **PLAIN), image[(..., *seen)])
 
 
-def _linear(f: Any, case: Case) -> Claim:
-    x, w, _ = case.arrays
-    mask = np.random.default_rng(case.seed).random(w.shape) < 1 / 2
-    first, second = np.where(mask, w, 0.0), np.where(mask, 0.0, w)
-    whole = f(x, first - 2 * second, None, **case.options)
-    return claim(whole, f(x, first, None, **case.options) - 2 * f(x, second, None, **case.options))
+def linear_in(place: int) -> Callable[[Any, Case], Claim]:
+    """Return the claim that the answer without bias is linear in the image (place 0) or the filters (place 1)."""
+
+    def holds(f: Any, case: Case) -> Claim:
+        x, w, _ = case.arrays
+        split = (x, w)[place]
+        mask = np.random.default_rng(case.seed).random(split.shape) < 1 / 2
+        first, second = np.where(mask, split, 0.0), np.where(mask, 0.0, split)
+        whole, one, other = (
+            f(*(part, w) if place == 0 else (x, part), None, **case.options)
+            for part in (first - 2 * second, first, second)
+        )
+        return claim(whole, one - 2 * other)
+
+    return holds
 
 
 # 2 Stride, dilation, padding
@@ -111,30 +120,42 @@ def _same(f: Any, case: Case) -> Claim:
 # 3 Channels, filters, groups, bias
 
 
-def _channels_add(f: Any, case: Case) -> Claim:
-    x, w, _ = case.arrays
-    cut = 1 + pick(case, x.shape[1] - 1)[0]
-    sizes = (cut, x.shape[1] - cut)
-    parts = zip(blocks(x, sizes, axis=1), blocks(w, sizes, axis=1), strict=True)
-    first, second = (f(a, b, None, **case.options) for a, b in parts)
-    return claim(f(x, w, None, **case.options), first + second)
+def channels_add(axis: int) -> Law:
+    """Return the law that channels add up; `axis` counts them in the weight."""
+
+    def holds(f: Any, case: Case) -> Claim:
+        x, w, _ = case.arrays
+        cut = 1 + pick(case, x.shape[1] - 1)[0]
+        sizes = (cut, x.shape[1] - cut)
+        parts = zip(blocks(x, sizes, axis=1), blocks(w, sizes, axis=axis), strict=True)
+        first, second = (f(a, b, None, **case.options) for a, b in parts)
+        return claim(f(x, w, None, **case.options), first + second)
+
+    return Law("channels add up", holds, when=exactly(lambda case: _ungrouped(case, 0, 1)))
 
 
-def _filters_alone(f: Any, case: Case) -> Claim:
-    x, w, b = case.arrays
-    cut = 1 + pick(case, w.shape[0] - 1)[0]
-    sides = (slice(cut), slice(cut, None))
-    parts = (f(x, w[side], None if b is None else b[side], **case.options) for side in sides)
-    return claim(f(x, w, b, **case.options), concat(list(parts), axis=1))
+def filters_alone(axis: int) -> Law:
+    """Return the law that filters do not see each other; `axis` counts them in the weight."""
+
+    def holds(f: Any, case: Case) -> Claim:
+        x, w, b = case.arrays
+        cut = 1 + pick(case, w.shape[axis] - 1)[0]
+        weights = blocks(w, (cut, w.shape[axis] - cut), axis=axis)
+        biases = (None, None) if b is None else (b[:cut], b[cut:])
+        parts = [f(x, part, bias, **case.options) for part, bias in zip(weights, biases, strict=True)]
+        return claim(f(x, w, b, **case.options), concat(parts, axis=1))
+
+    return Law("filters do not see each other", holds, when=lambda case: _ungrouped(case, 1, axis))
 
 
 def _groups_alone(f: Any, case: Case) -> Claim:
     x, w, b = case.arrays
     groups = case.options["groups"]
     (g,) = pick(case, groups)
-    channels, filters = part(x.shape[1], groups, g), part(w.shape[0], groups, g)
-    alone = f(x[:, channels], w[filters], None if b is None else b[filters], **{**case.options, "groups": 1})
-    return claim(f(x, w, b, **case.options)[:, filters], alone)
+    whole = f(x, w, b, **case.options)
+    channels, weights, filters = (part(count, groups, g) for count in (x.shape[1], w.shape[0], whole.shape[1]))
+    alone = f(x[:, channels], w[weights], None if b is None else b[filters], **{**case.options, "groups": 1})
+    return claim(whole[:, filters], alone)
 
 
 def part(count: int, groups: int, g: int) -> slice:
@@ -163,7 +184,7 @@ def exactly(when: Callable[[Case], bool] = lambda case: True) -> Callable[[Case]
 
 
 SHIFT = Law("a filter with a single 1 copies the image, shifted by its tap", _shifts, when=_fits_without_padding)
-LINEAR = Law("the answer is linear in the filter", _linear, when=exactly())
+LINEAR = Law("the answer is linear in the filter", linear_in(1), when=exactly())
 STRIDE = Law("a stride keeps every s-th answer", _strided, when=lambda case: max(option(case, "stride")) > 1)
 DILATION = Law("dilation is a filter with holes", _dilated, when=_has_holes)
 PADDING = Law(
@@ -176,8 +197,8 @@ SAME = Law(
     _same,
     when=lambda case: case.options["padding"] == "same" and max(_lost(case)) > 0,
 )
-CHANNELS = Law("channels add up", _channels_add, when=exactly(lambda case: _ungrouped(case, 0)))
-FILTERS = Law("filters do not see each other", _filters_alone, when=lambda case: _ungrouped(case, 1))
+CHANNELS = channels_add(1)
+FILTERS = filters_alone(0)
 GROUPS = Law("groups are convolutions side by side", _groups_alone, when=lambda case: case.options["groups"] > 1)
 BIAS = Law("the bias adds one number to all answers of a filter", _bias_adds, when=exactly(biased))
 BIAS_GRADIENT = Law("the gradient of the bias is the sum over images and places", _bias_gradient, when=biased, vjp=True)
