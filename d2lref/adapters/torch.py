@@ -109,7 +109,7 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
     With several outputs gy is a tuple and the first is followed.
     """
-    held = _HELD["batch_norm"] if forward is F.batch_norm else ()
+    held = _HELD.get(forward.__name__, ())
 
     def vjp(gy: Any, *arrays: Any, **options: Any) -> tuple[Any, ...]:
         leaves = [
@@ -187,6 +187,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "linear": F.linear,
+    **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1")},
     **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
     "pad": F.pad,
     "relu": F.relu,
