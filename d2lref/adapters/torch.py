@@ -101,7 +101,9 @@ def _origin(name: str) -> str:
     for stem, make in (("corr", _correlate), ("convolve", _convolve)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
-    return f"implementation = torch.nn.functional.{name}"
+    if name == "maxout":
+        return f"{_IMPORTS}{inspect.getsource(_maxout)}\n\nimplementation = _maxout"
+    return f"implementation = torch.{name if name == 'flatten' else f'nn.functional.{name}'}"
 
 
 def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
@@ -158,6 +160,11 @@ def _convolve(axes: int) -> Callable[..., Any]:
     return convolve
 
 
+def _maxout(x: Array, *, pool_size: int) -> Array:
+    """The largest of each group of consecutive channels."""
+    return x.unflatten(1, (-1, pool_size)).max(dim=2).values
+
+
 _IMPORTS = """
 from collections.abc import Callable
 from typing import Any
@@ -186,9 +193,11 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"conv_transpose{n}d": getattr(F, f"conv_transpose{n}d") for n in (1, 2, 3)},
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
+    "flatten": torch.flatten,
     "linear": F.linear,
     **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1")},
     **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
+    "maxout": _maxout,
     "pad": F.pad,
     "relu": F.relu,
     "batch_norm": F.batch_norm,

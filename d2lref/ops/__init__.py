@@ -13,10 +13,12 @@ from d2lref.ops._correlate import convolve3d as convolve3d
 from d2lref.ops._correlate import corr1d as corr1d
 from d2lref.ops._correlate import corr2d as corr2d
 from d2lref.ops._correlate import corr3d as corr3d
+from d2lref.ops._flatten import flatten as flatten
 from d2lref.ops._linear import linear as linear
 from d2lref.ops._loss import l1_loss as l1_loss
 from d2lref.ops._loss import mse_loss as mse_loss
 from d2lref.ops._loss import smooth_l1_loss as smooth_l1_loss
+from d2lref.ops._maxout import maxout as maxout
 from d2lref.ops._pad import pad as pad
 from d2lref.ops._pool import avg_pool1d as avg_pool1d
 from d2lref.ops._pool import avg_pool2d as avg_pool2d

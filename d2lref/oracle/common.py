@@ -269,7 +269,8 @@ def common_laws(op: Op) -> tuple[Law, ...]:
     laws += [_layouts("any memory order gives the same gradients", _VJP)]
     if any(v is not REQUIRED for v in op.options.values()):
         laws += [_defaults(op, "an option left out means its default", _FORWARD)]
-        laws += [_defaults(op, "an option left out of the vjp means its default", _VJP)]
+        if not all(o.view for o in op.operands):  # whose gradient is the cotangent in the shape of the array
+            laws += [_defaults(op, "an option left out of the vjp means its default", _VJP)]
     laws += [_refuses(op)] if any(r.mandatory for r in op.rejections) else []
     return tuple(laws)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from d2lref.ops._pool import shared
 from d2lref.rounding import claim
-from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Rejection, Shape
+from d2lref.spec import Case, Claim, Draw, Form, Law, Rejection
 
 # 1 Cases
 
@@ -31,26 +31,6 @@ def _peak_fills(f: Any, case: Case) -> Claim:
 
 def _fits(case: Case) -> bool:
     return shared.grid_of(case, stride=1, padding=0, ceil_mode=False) is not None
-
-
-def _threshold(f: Any, case: Case) -> Claim:
-    """f(g(x)) = g(f(x)) for an increasing map g: a step at one of the entries, minus infinity left where it is.
-
-    Threshold decomposition: Fitch, Coyle and Gallagher 1984, Median filtering by threshold decomposition.
-    """
-    x = case.arrays[0][:1]
-    known = x[np.isfinite(x)]
-    level = known.max() if case.seed % 2 else known[case.seed // 2 % known.size]
-
-    def step(a: Array) -> Array:
-        return np.where(np.isnan(a) | np.isneginf(a), a, np.where(a >= level, 1.0, -1.0))
-
-    left, y = f(step(x), **case.options), f(x, **case.options)
-    return Claim(left.value, step(y.value), np.where(np.abs(y.value - level) < y.error, np.inf, left.error))
-
-
-def _some_finite(case: Case) -> bool:
-    return bool(np.isfinite(case.arrays[0][:1]).any())
 
 
 def _nan_wins(f: Any, case: Case) -> Claim:
@@ -96,15 +76,10 @@ def _overhangs(case: Case) -> bool:
 # 4 Laws: the gradient
 
 
-def _signs(case: Case, size: Shape) -> Array:
-    """Return -1, 0 and 1 in random order: sums of up to 256 of them are exact in every format."""
-    return np.random.default_rng(case.seed).integers(-1, 2, size).astype(np.float64)
-
-
 def _arrives(f: Any, case: Case) -> Claim:
     """The gradients sum to what was sent, channel by channel; exact."""
     (x,) = case.arrays
-    gy = _signs(case, (*x.shape[:2], *shared.grid_of(case).out))
+    gy = shared.signs(case, (*x.shape[:2], *shared.grid_of(case).out))
     others = (0, *range(2, x.ndim))
     return Claim(f.vjp(gy, x, **case.options)[0].value.sum(axis=others), gy.sum(axis=others))
 
@@ -113,14 +88,14 @@ def _peak_collects(f: Any, case: Case) -> Claim:
     """The one 2 in an image of -1 gets the sum of gy over the windows that read it; exact."""
     g = shared.grid_of(case)
     image, at = shared.lone(g, case.seed, -1.0, 2.0)
-    gy = _signs(case, (1, 1, *g.out))
+    gy = shared.signs(case, (1, 1, *g.out))
     gx = f.vjp(gy, image, **case.options)[0].value
     return Claim(gx[(0, 0, *at)], gy[0, 0][shared.reads(g, at)].sum())
 
 
 LAWS = (
     Law("a lone peak fills the windows that read it", _peak_fills, when=_fits),
-    Law("thresholding commutes with the maximum", _threshold, when=_some_finite),
+    shared.THRESHOLD,
     Law("a NaN wins wherever a peak would", _nan_wins, when=lambda case: case.regime == "nonfinite"),
     Law("padding is a border that never wins", _border, when=_padded),
     Law("ceil_mode appends the windows that overhang", _appended, when=_overhangs),

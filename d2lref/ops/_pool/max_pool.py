@@ -8,11 +8,10 @@ from collections.abc import Callable
 from functools import partial, reduce
 from typing import Any
 
-import numpy as np
-
 from d2lref.arrays import namespace, zeros
-from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, scattered, shifted, together
-from d2lref.rounding import Precision, addition_bound, copy_bound, lattice_unit
+from d2lref.ops._pool import largest
+from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, scattered, shifted
+from d2lref.rounding import Precision, copy_bound
 from d2lref.spec import Array, Shape
 
 windows_of = partial(grid, "max")
@@ -86,8 +85,7 @@ def by_axes(axes: int, x: Array, **options: Any) -> Array:
 
     Serra 1982, Image Analysis and Mathematical Morphology: dilation by a box is dilation by its sides, in turn.
     """
-    largest = partial(namespace(x).max, axis=-1)
-    return one_axis_at_a_time(windows_of(axes, x.shape, **options), x, -math.inf, largest)
+    return one_axis_at_a_time(windows_of(axes, x.shape, **options), x, -math.inf, partial(namespace(x).max, axis=-1))
 
 
 WAYS: dict[str, Callable[..., Array]] = {"windows": by_windows, "shift": by_shifts, "separable": by_axes}
@@ -101,11 +99,8 @@ def vjp(axes: int, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     Returns (gx,), gx (N, C, *size). Where several entries of a window reach the maximum this is one subgradient of
     many. All NaN are largest; a window without an entry of the image sends its gradient nowhere.
     """
-    g, xp = windows_of(axes, x.shape, **options), namespace(gy, x)
-    hit, sent = _hits(g, x), xp.expand_dims(gy, axis=-1)
-    first = hit & (xp.cumulative_sum(xp.astype(hit, xp.int32), axis=-1) == 1)
-    parts = xp.where(first, sent, xp.zeros_like(sent))
-    return (scattered(g, xp.reshape(parts, (*gy.shape, *g.kernel))),)
+    g = windows_of(axes, x.shape, **options)
+    return (_back(g, largest.to_the_first(_hits(g, x), gy)),)
 
 
 def _hits(g: Grid, x: Array) -> Array:
@@ -113,8 +108,12 @@ def _hits(g: Grid, x: Array) -> Array:
     xp, taps = namespace(x), math.prod(g.kernel)
     seen = xp.reshape(gathered(g, x, -math.inf), (*x.shape[:2], *g.out, taps))
     outside = xp.reshape(gathered(g, zeros(x, (1, 1, *g.size)), 1.0), (1, 1, *g.out, taps))
-    top = xp.max(seen, axis=-1, keepdims=True)
-    return (outside == 0) & ((seen == top) | (xp.isnan(seen) & xp.isnan(top)))
+    return largest.hits(seen) & (outside == 0)
+
+
+def _back(g: Grid, parts: Array) -> Array:
+    """Return parts (N, C, *out, taps) added back where they were read, (N, C, *size)."""
+    return scattered(g, namespace(parts).reshape(parts, (*parts.shape[:-1], *g.kernel)))
 
 
 # 5 How wrong it may be
@@ -127,21 +126,6 @@ def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
-    """(K - 1) u S + L, without the first term for K <= 1: K windows whose maximum is at j, S the sum of their |gy|.
-
-    S and K count every window in which the entry reaches the maximum; L is the part of S from windows in which another
-    entry does so too. Every way of sharing gy among tied entries, all to one or not, is a subgradient (Rockafellar
-    1970, Convex Analysis, section 23), and two of them differ by at most L. What is flushed ties with zeros. The
-    sum: `sum_bound`.
-    """
+    """`largest.tie_bound`: every subgradient is right, and K windows whose maximum is at j are added."""
     g = windows_of(axes, x.shape, **options)
-    hit, size = _hits(g, np.where((np.abs(x) < p.stored.nmin) & p.flushed, 0.0, x)), np.abs(gy)[..., None]
-    tied = hit & (np.sum(hit, axis=-1, keepdims=True) > 1)
-    total, terms, undecided, lost = together(
-        lambda parts: scattered(g, parts.reshape(*parts.shape[:-1], *g.kernel)),
-        np.where(hit, size, 0.0),
-        np.where(hit & (size > 0), 1.0, 0.0),
-        np.where(tied, size, 0.0),
-        np.where(hit & (size < p.stored.nmin) & p.flushed, size, 0.0),
-    )
-    return (addition_bound(total, terms, grads[0], p, lattice_unit(gy), lost=lost) + undecided,)
+    return (largest.tie_bound(partial(_back, g), _hits(g, largest.flushed(x, p)), grads[0], p, gy),)

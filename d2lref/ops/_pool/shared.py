@@ -158,7 +158,33 @@ def _alone(f: Any, case: Case) -> Claim:
     return claim(f(x, **case.options)[:, c : c + 1], f(x[:, c : c + 1], **case.options))
 
 
+def _threshold(f: Any, case: Case) -> Claim:
+    """f(g(x)) = g(f(x)) for an increasing map g: a step at one of the entries, minus infinity left where it is.
+
+    Threshold decomposition: Fitch, Coyle and Gallagher 1984, Median filtering by threshold decomposition.
+    """
+    x = case.arrays[0][:1]
+    known = x[np.isfinite(x)]
+    level = known.max() if case.seed % 2 else known[case.seed // 2 % known.size]
+
+    def step(a: Array) -> Array:
+        return np.where(np.isnan(a) | np.isneginf(a), a, np.where(a >= level, 1.0, -1.0))
+
+    left, y = f(step(x), **case.options), f(x, **case.options)
+    return Claim(left.value, step(y.value), np.where(np.abs(y.value - level) < y.error, np.inf, left.error))
+
+
+def _some_finite(case: Case) -> bool:
+    return bool(np.isfinite(case.arrays[0][:1]).any())
+
+
+def signs(case: Case, size: Shape) -> Array:
+    """Return -1, 0 and 1 in random order: sums of up to 256 of them are exact in every format."""
+    return np.random.default_rng(case.seed).integers(-1, 2, size).astype(np.float64)
+
+
 SUBSAMPLED = Law("a stride is a stride-1 answer, subsampled", _subsampled, when=_strided)
+THRESHOLD = Law("thresholding commutes with the maximum", _threshold, when=_some_finite)
 ALONE = Law("a channel is pooled alone", _alone, when=lambda case: case.arrays[0].shape[1] > 1)
 
 
