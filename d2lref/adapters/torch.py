@@ -200,6 +200,12 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "maxout": _maxout,
     "pad": F.pad,
     "relu": F.relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "sigmoid": F.sigmoid,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "tanh": F.tanh,
     "batch_norm": F.batch_norm,
 }
 

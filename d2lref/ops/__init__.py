@@ -1,5 +1,11 @@
 """The book: one chapter per op or family of one idea. This file is the index."""
 
+from d2lref.ops._activation import elu as elu
+from d2lref.ops._activation import gelu as gelu
+from d2lref.ops._activation import sigmoid as sigmoid
+from d2lref.ops._activation import silu as silu
+from d2lref.ops._activation import softplus as softplus
+from d2lref.ops._activation import tanh as tanh
 from d2lref.ops._batch_norm import batch_norm as batch_norm
 from d2lref.ops._conv import conv1d as conv1d
 from d2lref.ops._conv import conv2d as conv2d

@@ -162,6 +162,19 @@ def ties(rng: Rng, shapes: Shapes, form: Format) -> Values:
     return [rng.integers(-1, 2, s).astype(np.float64) for s in shapes]
 
 
+def saturating(rng: Rng, shapes: Shapes, form: Format) -> Values:
+    """Numbers out to where their exponentials overflow and underflow, every other one an integer.
+
+    Sigmoids saturate on the way, and what is defined in parts meets the ends of its parts exactly.
+    """
+    reach = 1.25 * math.log(2.0) * (form.p - form.emin)
+    values = []
+    for shape in shapes:
+        v = rng.uniform(-1, 1, shape) * np.ldexp(reach, -rng.integers(0, 7, shape))
+        values.append(np.where(rng.random(shape) < 1 / 2, np.rint(v), v))
+    return values
+
+
 def signed_zero(rng: Rng, shapes: Shapes, form: Format) -> Values:
     """Values 0, -0, 1, -1: signs of zero, maxima between them."""
     del form
@@ -187,6 +200,7 @@ REGIMES: Mapping[str, Callable[[Rng, Shapes, Format], Values]] = {
         subnormal,
         large_mean,
         ties,
+        saturating,
         signed_zero,
         nonfinite,
     )
@@ -196,7 +210,7 @@ REGIMES: Mapping[str, Callable[[Rng, Shapes, Format], Values]] = {
 def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
     """Return the case: values of the regime on the storage grid, the same for the same seed.
 
-    Cotangents come from the regime too, except where it is about the arrays alone (large_mean, nonfinite): there they
+    Cotangents come from the regime too, except where it is about the arrays alone (large_mean, saturating, nonfinite):
     are small integers.
     """
     rng = np.random.default_rng(seed)
@@ -213,7 +227,7 @@ def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
         for s, o, integers in zip(form.shapes, op.operands, allowed, strict=True)
     )
     outs = op.shape(*form.shapes, **form.options)
-    around = "lattice_small" if regime in {"large_mean", "nonfinite"} else regime
+    around = "lattice_small" if regime in {"large_mean", "saturating", "nonfinite"} else regime
     heads = REGIMES[around](rng, [s for s in outs[:1] if s is not None], grid)
     cotangents = (round_to(heads[0], storage), *(None for _ in outs[1:]))
     return Case(arrays, form.options, cotangents, regime, seed)
