@@ -6,8 +6,10 @@ Every failure to find one is one clear line.
 import difflib
 import functools
 import importlib
+import importlib.resources
 import importlib.util
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -47,10 +49,9 @@ def subject(name: Any) -> Op:
 
 
 def equivalents() -> Mapping[str, str]:
-    """Return the mutants of the chapters that are argued to be no mistakes, and why."""
-    from d2lref.ops._equivalent import EQUIVALENT
-
-    return EQUIVALENT
+    """Return the mutants of the chapters that are argued to be no mistakes, and why: `ops/equivalent.toml`."""
+    text = importlib.resources.files("d2lref.ops").joinpath("equivalent.toml").read_text(encoding="utf-8")
+    return {mutant: each["why"] for each in tomllib.loads(text)["argument"] for mutant in each["mutants"]}
 
 
 def library(arrays: Any) -> Library:

@@ -438,9 +438,9 @@ def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | N
         _write([each.to_json() for each in found], out)
         if found[-1].interrupted:
             return INTERRUPTED
-    stale = sorted(set(known) - {f.wrong.says for each in found for f in each.fates}) if whole else []
+    stale = sorted(set(known) - {f.wrong.says for each in found for f in each.fates if f.equivalent}) if whole else []
     for line in stale:
-        click.echo(f"argued to be equivalent, but there is no such mutant: {line}")
+        click.echo(f"argued to be equivalent, but caught in every op, or no mutant: {line}")
     return int(bool(stale) or not all(each.ok for each in found))
 
 

@@ -6,7 +6,7 @@ stands once beside the right definition, and once inside it, where only the laws
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -190,39 +190,51 @@ def audit(
     evenly over the text. equivalent: mutant -> why it is no mistake. progress: called after each, its
     findings are those that were not caught. On Ctrl-C the audit so far is returned.
     """
-    known, drawn = dict(equivalent or {}), Cases(op)
-    written = [Wrong(m.says, True, m.forward, m.vjp) for m in (*op.mistakes, *common_mistakes(op))]
-    made = [Wrong(str(m), False, m.forward, m.vjp) for m in mutants(op)]
-    every = [*written, *_share(made, share)]
-    fates: list[Fate] = []
+    drawn = Cases(op)
+    every = [*mistakes(op), *mutations(op, share)]
+    done: list[Fate] = []
     try:
-        for wrong in every:
-            fates.append(_fate(op, wrong, drawn, cases, known.get(wrong.says, "")))
+        for fate in fates(op, every, drawn, cases, equivalent or {}):
+            done.append(fate)
             if progress:
-                survived = sum(not f.caught and not f.equivalent for f in fates)
-                progress(Progress(op.name, len(fates), len(every), survived))
-        alone = alone_in(op, drawn, cases)
+                survived = sum(not f.caught and not f.equivalent for f in done)
+                progress(Progress(op.name, len(done), len(every), survived))
+        return Audit(op.name, tuple(done), alone_in(op, drawn, cases))
     except KeyboardInterrupt:
-        return Audit(op.name, tuple(fates), interrupted=True)
-    return Audit(op.name, tuple(fates), alone)
+        return Audit(op.name, tuple(done), interrupted=True)
 
 
-def _share(made: list[Wrong], share: float) -> list[Wrong]:
-    """Return so many of them, evenly spread."""
+def mistakes(op: Op) -> list[Wrong]:
+    """Return the mistakes of the chapter and the generic ones."""
+    return [Wrong(m.says, True, m.forward, m.vjp) for m in (*op.mistakes, *common_mistakes(op))]
+
+
+def mutations(op: Op, share: float = 1.0) -> list[Wrong]:
+    """Return a share of the mutants, evenly spread over the text."""
+    made = [Wrong(str(m), False, m.forward, m.vjp) for m in mutants(op)]
     return [wrong for number, wrong in enumerate(made) if int((number + 1) * share) > int(number * share)]
 
 
+def fates(op: Op, wrongs: Iterable[Wrong], drawn: Cases, cases: int, equivalent: Mapping[str, str]) -> Iterator[Fate]:
+    """Yield what becomes of each."""
+    return (_fate(op, wrong, drawn, cases, equivalent.get(wrong.says, "")) for wrong in wrongs)
+
+
 def _fate(op: Op, wrong: Wrong, drawn: Cases, cases: int, equivalent: str) -> Fate:
-    """Return what becomes of a wrong implementation."""
-    if equivalent:
-        return Fate(wrong, "", 0, 0.0, "", equivalent=equivalent)
+    """Return what becomes of a wrong implementation. equivalent: the argument that it is no mistake, "" for none.
+
+    An argument may hold for one op of a chapter and not for another: who is caught is a mistake.
+    """
     judged, inside = wrong.beside(op), wrong.inside(op)
     compare = [law for law in all_laws(op) if law.definition]
+    budget = cases if wrong.written or equivalent else 10 * cases
     started = time.process_time()
-    law, number, status = _first(op, judged, drawn.first(cases if wrong.written else 10 * cases), compare, BESIDE)
+    law, number, status = _first(op, judged, drawn.first(budget), compare, BESIDE)
     seconds = time.process_time() - started
     if not wrong.written and number == 1 and status is Status.ERROR:
         return Fate(wrong, law, number, seconds, "", raises=True)
+    if equivalent and not law:
+        return Fate(wrong, law, number, seconds, "", equivalent=equivalent)
     seen, _, _ = _first(inside, judged, drawn.first(cases), [], INSIDE)
     return Fate(wrong, law, number, seconds, seen)
 
