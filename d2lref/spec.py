@@ -206,3 +206,80 @@ class Op:
     def __call__(self, *arrays: Array, **options: Any) -> Any:
         """Return the definition's value: `op(*arrays, **options)`."""
         return self.definition(*arrays, **options)
+
+
+class Reading(NamedTuple):
+    """A statistic of answers and the interval that it must lie in, entry by entry (low = high means equal).
+
+    Of an implementation whose answers are distributed as the subject says, any entry leaves the interval with
+    probability at most alpha; 0 means never. statistic: what was measured, in words. size: how many answers stand
+    behind it. theorem: why. For reproductions: value = measure(**given) with the answers of `calls` calls for each of
+    the seeds, or, where that is None, lines of Python that come to the same and assert it.
+    """
+
+    statistic: str
+    value: Array
+    low: float
+    high: float
+    size: int = 1
+    alpha: float = 0.0
+    theorem: str = ""
+    measure: Callable[..., Any] | None = None
+    given: Mapping[str, Any] = {}
+    calls: int = 1
+    seeds: tuple[int, ...] = ()
+    program: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A statement about what ONE implementation draws in ONE case: certain, or about its distribution.
+
+    reads(f, case) returns a Reading and never asserts. `f` draws (oracle.sampling.Sampler has its methods). when(case)
+    says which cases it speaks about. chance: it is about a distribution, wants many numbers, and a right implementation
+    breaks it with probability at most f.alpha. vjp: it calls the gradient.
+    """
+
+    says: str
+    reads: Callable[[Any, Case], Reading]
+    when: Callable[[Case], bool] = lambda case: True
+    chance: bool = False
+    vjp: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Distribution:
+    """Everything known about one way to draw an array at random: an initialiser, or dropout.
+
+    Without operands the call is definition(shape, *, rng, **options), with one it is definition(x, *, rng, **options),
+    and vjp(gy, x, *, rng, **options) -> (dx,) is called with a generator in the same state; rng is NumPy's Generator.
+    options: every option with its default (`REQUIRED` where it has none); the shape is none of them, but stands among
+    the options of a Form and of a Case, as "shape". shape(shape, **options) returns it; raises ValueError with the
+    chapter's exact message. law: the distribution of the answers in words. cases(draw, size) -> Form of about `size`
+    numbers. varies(case): whether two calls may differ. gallery: forms that every run begins with. laws: certain ones,
+    then those about the distribution.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    shape: Callable[..., Shape]
+    definition: Callable[..., Any]
+    law: str
+    cases: Callable[..., Form]
+    varies: Callable[[Case], bool]
+    laws: tuple[Trial, ...]
+    rejections: tuple[Rejection, ...]
+    mistakes: tuple[Mistake, ...]
+    source: str
+    operands: tuple[Operand, ...] = ()
+    vjp: Callable[..., tuple[Any, ...]] | None = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    gallery: tuple[Form, ...] = ()
+
+    def __call__(self, *arrays: Array, **options: Any) -> Any:
+        """Return what the definition draws: `distribution(shape, rng=rng, **options)`."""
+        return self.definition(*arrays, **options)
+
+
+Subject = Op | Distribution
+"""Whatever can be judged."""

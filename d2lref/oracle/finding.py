@@ -68,7 +68,7 @@ class Finding:
             f"{self.verdict.status.upper()} {self.subject}: {self.law}",
             f"  implementation  {self.implementation}, claimed {self.precision}",
         ]
-        lines.append(f"  minimal case    {_text(self.operands, self.case.arrays)}")
+        lines += [f"  minimal case    {_text(self.operands, self.case.arrays)}"] if self.case.arrays else []
         lines += [f"  options         {_options_text(self.case.options)}"] if self.case.options else []
         if self.element is not None:
             e = self.element
@@ -91,6 +91,8 @@ class Finding:
     def _excess_text(self) -> str:
         if self.verdict.tier is Tier.EXACT:
             return "the answer must be exact here (bound 0)"
+        if self.verdict.tier is Tier.CHANCE:
+            return f"{self.excess:.3g} times as far from the middle of its interval as its ends are"
         return f"{self.excess:.3g} times the {self.verdict.tier} bound"
 
 

@@ -1,6 +1,7 @@
 """What is judged: a callable, the array library it lives in, and what it says it supports."""
 
 import inspect
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import numpy as np
 from d2lref.arrays import to_numpy
 from d2lref.oracle.sources import seeded
 from d2lref.rounding import NATIVE
-from d2lref.spec import REQUIRED, Array, Case, Form, Op
+from d2lref.spec import REQUIRED, Array, Case, Form, Op, Subject
 
 DRAWN = 200  # forms drawn to see which values an option has
 SHOWN = 60  # characters of a value in a message
@@ -73,13 +74,19 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
 # What is judged
 
 
+def global_state() -> tuple[Any, ...]:
+    """Return what the global generators of Python and NumPy remember; it stands by itself, as memory orders do."""
+    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - it looks at what nobody should use
+    return random.getstate(), kind, np.asarray(keys).tobytes(), *rest
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """An array library: `to(array, dtype)` takes a NumPy array there, `back(array)` brings one home.
 
     layouts: the memory orders (of LAYOUTS) that `to` hands over as they are; bears(array) says of one array whether it
     is handed over in its own. preamble, to_text and back_text say the same in Python for reproductions, with {} where
-    the array stands and {dtype} for the storage dtype.
+    the array stands and {dtype} for the storage dtype. state() is what its global generators remember, to be compared.
     """
 
     name: str
@@ -90,6 +97,7 @@ class Library:
     to_text: str = "{}"
     back_text: str = "np.asarray({})"
     bears: Callable[[np.ndarray], bool] = lambda array: True
+    state: Callable[[], Any] = global_state
 
 
 def _numpy_to(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -169,7 +177,7 @@ class Implementation:
         """Return what forward, or the vjp, can be handed."""
         return self.vjp_takes if vjp and self.vjp_takes is not None else self.takes
 
-    def supported(self, op: Op, form: Form) -> bool:
+    def supported(self, op: Subject, form: Form) -> bool:
         """Return whether the form lies in what the implementation says it supports."""
         if self.outside(op, form.shapes, form.options):
             return False
@@ -178,7 +186,7 @@ class Implementation:
             return False
         return self.accepts is None or bool(self.accepts(*form.shapes, **form.options))
 
-    def outside(self, op: Op, arrays: Sequence[Any], options: Mapping[str, Any], *, vjp: bool = False) -> str:
+    def outside(self, op: Subject, arrays: Sequence[Any], options: Mapping[str, Any], *, vjp: bool = False) -> str:
         """Return what of a call lies outside what is supported, "" when nothing does.
 
         arrays: the arrays, or only their shapes, with None for each absent one.
@@ -199,7 +207,7 @@ class Implementation:
         return ""
 
     def keywords(
-        self, op: Op, options: Mapping[str, Any], left_out: frozenset[str] = frozenset(), *, vjp: bool = False
+        self, op: Subject, options: Mapping[str, Any], left_out: frozenset[str] = frozenset(), *, vjp: bool = False
     ) -> dict[str, Any]:
         """Return the options to pass.
 
@@ -230,7 +238,7 @@ def _asked(predicate: Callable[[Any], Any], value: Any) -> bool:
 
 
 def implementation(
-    op: Op, target: Any, *, vjp: Any = None, library: Library = NUMPY, supports: Mapping[str, Any] | None = None
+    op: Subject, target: Any, *, vjp: Any = None, library: Library = NUMPY, supports: Mapping[str, Any] | None = None
 ) -> Implementation:
     """Return the Implementation for a callable (or an Implementation, completed with vjp and supports).
 
@@ -251,7 +259,7 @@ def implementation(
     return replace(target, supports={**target.supports, **supports})
 
 
-def _check_callable(op: Op, role: str, value: Any) -> None:
+def _check_callable(op: Subject, role: str, value: Any) -> None:
     """Refuse what cannot be called."""
     if not callable(value):
         message = f"{op.name}: {role} is {type(value).__name__}, expected a callable"
@@ -261,10 +269,10 @@ def _check_callable(op: Op, role: str, value: Any) -> None:
 # What it says it supports
 
 
-def check_supports(op: Op, supports: Mapping[str, Any]) -> None:
+def check_supports(op: Subject, supports: Mapping[str, Any]) -> None:
     """Refuse entries of `supports` that mean nothing for the op."""
     optional = [o.name for o in op.operands if o.optional]
-    known = (*op.options, *optional, "empty_batch", "layouts")
+    known = (*op.options, *optional, *(("empty_batch", "layouts") if isinstance(op, Op) else ()))
     for key, value in supports.items():
         if key not in known:
             message = f"{op.name}: supports has no key {shown(key)}, expected one of {', '.join(known)}"
@@ -279,13 +287,13 @@ def check_supports(op: Op, supports: Mapping[str, Any]) -> None:
             raise ValueError(message)
 
 
-def _layouts_message(op: Op, value: Any) -> str:
+def _layouts_message(op: Subject, value: Any) -> str:
     """Return what is wrong with a `layouts` entry, "" when nothing is."""
     fits = isinstance(value, tuple) and all(isinstance(v, str) and v in LAYOUTS for v in value)
     return "" if fits else f"{op.name}: supports layouts={shown(value)}, expected a tuple of {', '.join(LAYOUTS)}"
 
 
-def _values_message(op: Op, name: str, value: Any) -> str:
+def _values_message(op: Subject, name: str, value: Any) -> str:
     """Return what is wrong with an option's entry, "" when some value of the option could match it."""
     kinds = _kinds(op, name)
     if isinstance(value, bool) or callable(value) or _fit(value if isinstance(value, tuple) else (value,), kinds):
@@ -301,7 +309,7 @@ def _fit(values: Sequence[Any], kinds: tuple[type, ...]) -> bool:
     return bool(values) and all(isinstance(v, kinds) for v in values)
 
 
-def _kinds(op: Op, name: str) -> tuple[type, ...]:
+def _kinds(op: Subject, name: str) -> tuple[type, ...]:
     """Return the types that the values of an option have: its default, those of the gallery, and some drawn ones."""
     drawn = (op.cases(seeded(number)) for number in range(DRAWN))
     values = (form.options[name] for form in (*op.gallery, *drawn))
@@ -321,7 +329,7 @@ def shown(value: Any) -> str:
 # What it can be handed
 
 
-def signature(op: Op, function: Callable[..., Any], ahead: int = 0) -> Signature:
+def signature(op: Subject, function: Callable[..., Any], ahead: int = 0) -> Signature:
     """Return what a function can be handed, without the `ahead` arguments that stand before the arrays."""
     parameters = _parameters(function, ahead)
     if parameters is None:
@@ -341,7 +349,7 @@ def _parameters(function: Callable[..., Any], ahead: int) -> list[inspect.Parame
     return [p for p in every if p not in taken]
 
 
-def _option_names(op: Op, parameters: list[inspect.Parameter]) -> frozenset[str] | None:
+def _option_names(op: Subject, parameters: list[inspect.Parameter]) -> frozenset[str] | None:
     """Return the options taken by keyword, or None when any is."""
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
@@ -349,13 +357,13 @@ def _option_names(op: Op, parameters: list[inspect.Parameter]) -> frozenset[str]
     return frozenset(keyword & set(op.options))
 
 
-def _required(op: Op, parameters: list[inspect.Parameter]) -> int:
+def _required(op: Subject, parameters: list[inspect.Parameter]) -> int:
     """Return how many arrays have no default."""
     positional = (p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     return sum(p.default is p.empty and p.name not in op.options for p in positional)
 
 
-def _room(op: Op, parameters: list[inspect.Parameter]) -> int | None:
+def _room(op: Subject, parameters: list[inspect.Parameter]) -> int | None:
     """Return how many arrays can be handed over, None for any number.
 
     An array that is named out of reach, by keyword only, counts: the call raises, and its author sees why.

@@ -29,10 +29,11 @@ class Status(StrEnum):
 
 
 class Tier(StrEnum):
-    """How strong a verdict is: bit equality, a theorem, a statistical band."""
+    """How strong a verdict is: bit equality, a theorem, declared odds of a false alarm, a statistical band."""
 
     EXACT = "exact"
     PROVEN = "proven"
+    CHANCE = "chance"
     SUSPECT = "suspect"
 
 
