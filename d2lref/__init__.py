@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from d2lref.oracle import Library, Progress, Report
     from d2lref.oracle.expected import Expected
     from d2lref.rounding import Precision as Precision
-    from d2lref.spec import Array, Law, Op
+    from d2lref.spec import Array, Law, Op, Subject, Trial
 
 __version__ = "0.1.0"
 
 
 def check(
-    subject: "str | Op",
+    subject: "str | Subject",
     implementation: Any,
     *,
     vjp: Callable[..., Any] | None = None,
@@ -41,8 +41,8 @@ def check(
 
     Return a Report whose `ok` means that laws were executed and none was broken.
 
-    subject: a name (`d2lref list`) or an Op. implementation: a callable with the op's signature, or the name of a
-    target ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function"). vjp: vjp(gy,
+    subject: a name (`d2lref list`), an Op or a Distribution. implementation: a callable with its signature, or the name
+    of a target ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function"). vjp: vjp(gy,
     *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
     precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy",
     "torch", "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default
@@ -66,7 +66,17 @@ def check(
     _handed_over(place, np.zeros(1, np.float32), claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     budget = oracle.Budget.of(cases)
-    return oracle.run(oracle.Campaign(op, judged, claimed, name, budget, int(seed), on_fail == "stop", progress))
+    return _run(op, judged, claimed, name, budget, int(seed), on_fail == "stop", progress)
+
+
+def _run(subject: "Subject", *rest: Any) -> "Report":
+    """Return the report of a run on a subject of any kind."""
+    from d2lref import oracle
+    from d2lref.spec import Distribution
+
+    if isinstance(subject, Distribution):
+        return oracle.draw(oracle.Run(subject, *rest))
+    return oracle.run(oracle.Campaign(subject, *rest))
 
 
 def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> None:
@@ -105,14 +115,14 @@ def _expect(name: str, value: Any, *, fits: bool, wanted: str) -> None:
         raise ValueError(message)
 
 
-def laws(subject: "str | Op") -> "tuple[Law, ...]":
-    """Return every law that implementations of the subject are held to: the common ones and the op's own."""
+def laws(subject: "str | Subject") -> "tuple[Law, ...] | tuple[Trial, ...]":
+    """Return every law that implementations of the subject are held to: the common ones and the subject's own."""
     from d2lref import catalogue, oracle
 
-    return oracle.all_laws(catalogue.subject(subject))
+    return oracle.held(catalogue.subject(subject))
 
 
-def conforms(subject: "str | Op", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def conforms(subject: "str | Subject", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Return a decorator that turns an implementation into a pytest test, one item per law, with the law as its id.
 
         test_conv2d = d2lref.conforms("conv2d", cases="quick")(my_conv2d)
@@ -139,7 +149,7 @@ def expected(
     from d2lref import catalogue, rounding
     from d2lref.oracle.expected import expected as exactly
 
-    return exactly(catalogue.subject(subject), arrays, options, rounding.precision(precision))
+    return exactly(catalogue.op(subject), arrays, options, rounding.precision(precision))
 
 
 def assert_within(actual: Any, expected: "Expected") -> None:

@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.resources
 import importlib.util
+import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from d2lref.oracle.implementation import NUMPY, Implementation, Library, binding, shown
-from d2lref.spec import Op
+from d2lref.spec import Distribution, Op, Subject
 
 ADAPTERS = ("torch",)
 REFERENCE = "d2lref"
@@ -33,14 +34,31 @@ def subjects() -> Mapping[str, Op]:
     return {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
 
 
-def subject(name: Any) -> Op:
-    """Return the op of that name (an Op is returned as it is). Raises NotFound with the nearest names."""
-    if isinstance(name, Op):
+def distributions() -> Mapping[str, Distribution]:
+    """Return every initialiser and dropout by name."""
+    from d2lref import inits, ops
+
+    rooms = (*vars(inits).items(), *vars(ops).items())
+    return {name: value for name, value in rooms if isinstance(value, Distribution)}
+
+
+def op(name: Any) -> Op:
+    """Return the op of that name, or an Op as it is. Raises NotFound, also for a subject of another kind."""
+    found = subject(name)
+    if isinstance(found, Op):
+        return found
+    message = f"subject {found.name!r} is drawn at random, expected an op"
+    raise NotFound(message)
+
+
+def subject(name: Any) -> Subject:
+    """Return the subject of that name (one itself is returned as it is). Raises NotFound with the nearest names."""
+    if isinstance(name, Subject):
         return name
     if not isinstance(name, str):
         message = f"subject: {shown(name)}, expected a name (d2lref list shows all) or an Op"
         raise NotFound(message)
-    known = subjects()
+    known: Mapping[str, Subject] = {**subjects(), **distributions()}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3) or list(known)
@@ -88,7 +106,7 @@ def _pair(to: Callable[..., Any], back: Callable[..., Any]) -> Library:
     )
 
 
-def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
+def target(text: str, op: Subject) -> Implementation | Callable[..., Any]:
     """Return what a target names.
 
     An adapter ("torch", "torch:cuda"), one of our variants ("d2lref:unfold"), "file.py:attribute" or
@@ -112,16 +130,29 @@ def target(text: str, op: Op) -> Implementation | Callable[..., Any]:
 def targets(text: str) -> list[str]:
     """Return the names of the subjects that a target has.
 
-    All that an adapter knows, or the attributes of a module that bear a subject's name.
+    All that an adapter knows, or the attributes of a module that bear a subject's name; of those that are drawn, the
+    functions that take `rng`.
     """
     head, _, tail = text.partition(":")
     if head == REFERENCE:
-        return [name for name, op in subjects().items() if (tail or "definition") in ("definition", *op.variants)]
+        every: Mapping[str, Subject] = {**subjects(), **distributions()}
+        return [name for name, op in every.items() if (tail or "definition") in ("definition", *op.variants)]
     if head in ADAPTERS:
         module, device = _adapter(text)
-        return [name for name in subjects() if module.implementation(name, device) is not None]
+        return [name for name in (*subjects(), *distributions()) if module.implementation(name, device) is not None]
     module = _module(text)
-    return [name for name in subjects() if callable(getattr(module, name, None))]
+    named = [name for name in subjects() if callable(getattr(module, name, None))]
+    return [*named, *(name for name in distributions() if _draws(getattr(module, name, None)))]
+
+
+def _draws(value: Any) -> bool:
+    """Return whether a thing is a function that can be handed a generator: a module may well have another `normal`."""
+    if not callable(value):
+        return False
+    try:
+        return "rng" in inspect.signature(value).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def member(text: str, name: str) -> str:
@@ -130,9 +161,10 @@ def member(text: str, name: str) -> str:
     return text if head == REFERENCE or head in ADAPTERS else f"{text}:{name}"
 
 
-def reference(op: Op, variant: str) -> Implementation:
+def reference(op: Subject, variant: str) -> Implementation:
     """Return our own definition or variant as an implementation. Raises NotFound for a variant the op lacks."""
-    origin = f"from d2lref.ops import {op.name}\n\nimplementation = {op.name}"
+    room = "ops" if op.operands else "inits"
+    origin = f"from d2lref.{room} import {op.name}\n\nimplementation = {op.name}"
     if variant == "definition":
         return Implementation(f"d2lref {op.name}", op.definition, op.vjp, origin=origin)
     if variant not in op.variants:

@@ -20,11 +20,13 @@ import click
 
 import d2lref
 from d2lref import catalogue, oracle, rounding
+from d2lref.chance import ALPHA, EACH, READINGS
 from d2lref.oracle import report as reports
 from d2lref.oracle.caller import OffGrid
 from d2lref.oracle.common import all_laws
+from d2lref.oracle.distributions import again, all_trials, held
 from d2lref.oracle.judge import Verdict, hold
-from d2lref.spec import REQUIRED, Op
+from d2lref.spec import REQUIRED, Distribution, Subject
 
 USAGE, JUDGE_FAILED, INTERRUPTED = 2, 4, 130
 EXIT_CODES = (
@@ -335,20 +337,25 @@ def _replayed(report: reports.Json, found: reports.Json, target: str | None) -> 
     return verdict.bad
 
 
-def _again(op: Op, judged: oracle.Implementation, found: reports.Json) -> Verdict:
+def _again(op: Subject, judged: oracle.Implementation, found: reports.Json) -> Verdict:
     """Return the verdict of the finding's law on its case."""
     try:
-        law = next(law for law in all_laws(op) if law.says == found["law"])
         claimed = (
             rounding.precision(found["precision"])
             if found["precision"] in rounding.PRESETS
             else _precision(found["precision"])
         )
         case = reports.case_from_json(found["case"])
+        if isinstance(op, Distribution):
+            trial = next(t for t in all_trials(op) if t.says == found["law"])
+            make = partial(again, op, judged, claimed, trial, case)
+        else:
+            law = next(law for law in all_laws(op) if law.says == found["law"])
+            make = partial(hold, law, oracle.Caller(op, judged, claimed), case)
     except (StopIteration, KeyError, TypeError, ValueError) as error:
         message = f"the finding cannot be read: {type(error).__name__} {error}"
         raise BadInput(message) from error
-    return hold(law, oracle.Caller(op, judged, claimed), case)
+    return make()
 
 
 def _precision(text: str) -> rounding.Precision:
@@ -382,7 +389,7 @@ def probe_(subject: str, target: str, *, storage: str, arrays: str, out: Path | 
     from d2lref.oracle.caller import Raised, WrongAnswer
     from d2lref.oracle.probe import NoSum, probe
 
-    op = _refused(partial(catalogue.subject, subject))
+    op = _refused(partial(catalogue.op, subject))
     _writable(out)
     claimed = _refused(lambda: rounding.Precision(storage))
     library = _refused(partial(catalogue.library, arrays))
@@ -427,7 +434,7 @@ def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | N
     """
     from d2lref.oracle.audit import audit
 
-    ops = [_refused(partial(catalogue.subject, name)) for name in subjects or catalogue.subjects()]
+    ops = [_refused(partial(catalogue.op, name)) for name in subjects or catalogue.subjects()]
     whole = not subjects and share == 1
     _writable(out)
     known, found = catalogue.equivalents(), []
@@ -447,10 +454,10 @@ def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | N
 @cli.command("list")
 def list_() -> None:
     """List the subjects with their variants and the number of laws and known mistakes."""
-    known = catalogue.subjects()
+    known: dict[str, Subject] = {**catalogue.subjects(), **catalogue.distributions()}
     width = max(map(len, known))
     for name, op in known.items():
-        own = f"{len(all_laws(op))} laws, {len(op.mistakes)} known mistakes"
+        own = f"{len(held(op))} laws, {len(op.mistakes)} known mistakes"
         variants = f"; variants {', '.join(op.variants)}" if op.variants else ""
         click.echo(f"{name:<{width}}  {own}{variants}")
 
@@ -463,14 +470,24 @@ def explain(subject: str) -> None:
     click.echo(f"{op.name}({signature(op)})\n")
     click.echo(f"{_doc(op.definition)}\n\nSource: {op.source}\n")
     _section("Variants", [f"{name} ({v.algorithm}): {_first(v.run)}" for name, v in op.variants.items()])
-    _section("How wrong a correct implementation may be", [_doc(op.bound)])
-    _section("Laws", [law.says for law in all_laws(op)])
+    if isinstance(op, Distribution):
+        _section("Distribution", [op.law])
+        _section("How often a right implementation may seem wrong", [ODDS])
+    else:
+        _section("How wrong a correct implementation may be", [_doc(op.bound)])
+    _section("Laws", [law.says for law in held(op)])
     _section("Refused", [f"{r.says}{'' if r.mandatory else ' (advisory)'}: {r.message}" for r in op.rejections])
     _section("Mistakes it knows", [f"{m.says} ({m.cites})" for m in op.mistakes])
 
 
-def signature(op: Op) -> str:
+ODDS = f"One run in {1 / ALPHA:,.0f}: each of its statistics at odds of {EACH:.0e}, and it reads at most {READINGS:,}."
+
+
+def signature(op: Subject) -> str:
     """Return the call in Python's notation: arrays in order, options by keyword."""
+    if isinstance(op, Distribution):
+        words = [k if v is REQUIRED else f"{k}={v!r}" for k, v in op.options.items()]
+        return ", ".join(["x" if op.operands else "shape", "*", "rng", *words])
     arrays = [f"{o.name}=None" if o.optional else o.name for o in op.operands]
     options = [k if v is REQUIRED else f"{k}={v!r}" for k, v in op.options.items()]
     return ", ".join([*arrays, *(["*"] if options else []), *options])

@@ -34,7 +34,7 @@ ARROWS = {
     "adapters": {"spec", "oracle"},
     "catalogue": {"spec", "oracle", "ops", "inits", "adapters"},
     "__init__": {"spec", "rounding", "catalogue", "oracle", "ops"},
-    "cli": {"spec", "rounding", "catalogue", "oracle", "__init__"},
+    "cli": {"spec", "rounding", "chance", "catalogue", "oracle", "__init__"},
     "__main__": {"cli"},
 }
 LIGHT = {

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from d2lref import cli
-from d2lref.catalogue import subjects
+from d2lref.catalogue import distributions, subjects
 from d2lref.oracle import Report, Status
 from d2lref.oracle.report import LawRecord
 
@@ -89,8 +90,9 @@ def test_all_that_a_target_has(kernels: Path, tmp_path: Path, capsys: pytest.Cap
 def test_list_and_explain_tell_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(subjects())
-    for name, op in subjects().items():
+    known: dict[str, Any] = {**subjects(), **distributions()}
+    assert [line.split()[0] for line in lines] == list(known)
+    for name, op in known.items():
         assert run("explain", name) == 0
         text = capsys.readouterr().out
         assert all(law.says in text for law in op.laws)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's documentation uses
 
+from d2lref.adapters import torch_random
 from d2lref.oracle.implementation import LAYOUTS, Implementation, Library, Signature
 from d2lref.spec import Array, Shape
 
@@ -37,6 +38,7 @@ def library(device: str = "cpu") -> Library:
         f"torch.from_numpy({{}}).to(torch.{{dtype}}){move}",
         "home({})",
         _bears,
+        torch_random.global_state,
     )
 
 
@@ -69,10 +71,10 @@ def _back(tensor: Array) -> np.ndarray:
 
 
 def implementation(name: str, device: str = "cpu") -> Implementation | None:
-    """Return torch's implementation of an op, with its vjp by autograd; None for an op it lacks."""
+    """Return torch's implementation of a subject, with its vjp by autograd; None for one it lacks."""
     forward = _FORWARD.get(name)
     if forward is None:
-        return None
+        return torch_random.implementation(name, device, library(device))
     text = _origin(name)
     return Implementation(
         f"torch {torch.__version__} {name} on {device}",

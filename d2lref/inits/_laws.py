@@ -131,24 +131,26 @@ def shape(law: Law) -> Trial:
 # 4 Trials of independence
 
 
-def repeats(answers: Array) -> float:
-    """Return how many of the first 65536 numbers of an answer were drawn before."""
-    first = np.ravel(answers)[:65536]
+def repeats(answers: Array, count: int) -> float:
+    """Return how many of the first numbers of an answer were drawn before."""
+    first = np.ravel(answers)[:count]
     return float(first.size - np.unique(first).size)
 
 
-def _fresh() -> Trial:
+def _fresh(law: Law) -> Trial:
     """Return the trial that numbers do not come back, as they do where threads share one stream.
 
-    Given those before it, a number equals one of the n before with probability at most n times the largest atom, and no
-    number in a format of roundoff u needs an atom above 4u: the count is below a Bin(n, 4 n u) one in stochastic order.
+    Given those before it, a number equals one of the n before with probability at most n times the largest atom a: that
+    of the generator, at most f.grain, and what the density puts on one place of the grid of the format. So the count is
+    below a Bin(n, n a) one in stochastic order. n a is held below 1/4.
     """
 
     def reads(f: Any, case: Case) -> Reading:
-        n = min(math.prod(case.options["shape"]), 2**16)
-        high = chance.binomial(n, min(n * f.grain, 1.0), f.alpha)[1]
+        atom = f.grain + rounding(f, law(case))
+        n = min(math.prod(case.options["shape"]), 2**16, int(1.0 / (4.0 * atom)))
+        high = chance.binomial(n, n * atom, f.alpha)[1]
         theorem = "exact binomial tail, after domination by independent repeats"
-        return f.read(repeats, 0.0, float(high), theorem=theorem, size=n, alpha=f.alpha)
+        return f.read(repeats, 0.0, float(high), theorem=theorem, size=n, alpha=f.alpha, count=n)
 
     return Trial("numbers do not come back", reads, chance=True)
 
@@ -176,7 +178,7 @@ def _pairs(law: Law, says: str, axis: int, when: Callable[[Shape], bool] = lambd
 def independent(law: Law) -> tuple[Trial, ...]:
     """Return the trials that no number knows of another: along every axis, between calls, between seeds."""
     return (
-        _fresh(),
+        _fresh(law),
         _pairs(law, "rows are independent", 2, lambda shape: len(shape) > 1 and shape[0] > 1),
         _pairs(law, "columns are independent", 3, lambda shape: len(shape) > 1 and shape[1] > 1),
         _pairs(law, "neighbours in memory are independent", -1, lambda shape: len(shape) != 2 and shape[-1] > 1),

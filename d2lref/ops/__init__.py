@@ -19,6 +19,10 @@ from d2lref.ops._correlate import convolve3d as convolve3d
 from d2lref.ops._correlate import corr1d as corr1d
 from d2lref.ops._correlate import corr2d as corr2d
 from d2lref.ops._correlate import corr3d as corr3d
+from d2lref.ops._dropout import dropout as dropout
+from d2lref.ops._dropout import dropout1d as dropout1d
+from d2lref.ops._dropout import dropout2d as dropout2d
+from d2lref.ops._dropout import dropout3d as dropout3d
 from d2lref.ops._flatten import flatten as flatten
 from d2lref.ops._linear import linear as linear
 from d2lref.ops._loss import l1_loss as l1_loss

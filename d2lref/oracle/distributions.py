@@ -20,6 +20,7 @@ from d2lref import chance
 from d2lref.oracle.caller import Raised, Unsupported, WrongAnswer, told
 from d2lref.oracle.campaign import SIZES as BUDGETS
 from d2lref.oracle.campaign import Budget, Interrupted, Progress
+from d2lref.oracle.common import all_laws
 from d2lref.oracle.diagnose import Diagnosis
 from d2lref.oracle.finding import Finding
 from d2lref.oracle.implementation import NUMPY, Implementation
@@ -28,7 +29,7 @@ from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.sampling import Sampler, program
 from d2lref.oracle.sources import replayed, seeded
 from d2lref.rounding import PRESETS, Precision
-from d2lref.spec import Array, Case, Distribution, Form, Mistake, Reading, Trial
+from d2lref.spec import Array, Case, Distribution, Form, Law, Mistake, Reading, Subject, Trial
 
 SMALL = {"quick": 60, "ci": 400, "deep": 4000}
 """Small cases of a named size, on which certain laws are held; of a count of cases, all but the large ones."""
@@ -63,6 +64,11 @@ def common_trials(subject: Distribution) -> tuple[Trial, ...]:
 def all_trials(subject: Distribution) -> tuple[Trial, ...]:
     """Return the common trials and the subject's own."""
     return (*common_trials(subject), *subject.laws)
+
+
+def held(subject: Subject) -> tuple[Law, ...] | tuple[Trial, ...]:
+    """Return all that implementations of a subject of any kind are held to."""
+    return all_trials(subject) if isinstance(subject, Distribution) else all_laws(subject)
 
 
 def _flag(holds: object, note: str, *lines: str) -> Reading:
@@ -337,6 +343,11 @@ def hold_mistake(trial: Trial, subject: Distribution, mistake: Mistake, case: Ca
         np.random.set_state(before)  # noqa: NPY002 - as it was
 
 
+def again(subject: Distribution, judged: Implementation, precision: Precision, trial: Trial, case: Case) -> Verdict:
+    """Return the verdict of a trial on the case of a finding."""
+    return hold(trial, sampler(subject, judged, precision, case))[0]
+
+
 def sampler(subject: Distribution, judged: Implementation, precision: Precision, case: Case) -> Sampler:
     """Return a sampler for a case, whose regime says from how many numbers statistics are read."""
     return Sampler(subject, judged, precision, case, int(case.regime))
@@ -598,7 +609,7 @@ def _status(record: LawRecord, idle: set[str]) -> Status:
     return Status.VACUOUS if record.law in idle else Status.PASS
 
 
-def run(state: Run) -> Report:
+def draw(state: Run) -> Report:
     """Return the report of a run. Raises Interrupted, with what was found, on Ctrl-C."""
     with np.errstate(all="ignore"):
         try:

@@ -3,13 +3,13 @@
 import functools
 from collections.abc import Callable
 
-from d2lref.oracle.common import all_laws
+from d2lref.oracle.distributions import held
 from d2lref.oracle.judge import Status
 from d2lref.oracle.report import Report
-from d2lref.spec import Op
+from d2lref.spec import Subject
 
 
-def items(op: Op, judged: Callable[[], Report]) -> Callable[..., None]:
+def items(op: Subject, judged: Callable[[], Report]) -> Callable[..., None]:
     """Return a test function parametrised by the laws of the op; `judged` runs once, when the first item does.
 
     An item passes when its law was executed and held, is skipped when the law is absent or nothing drawn was supported,
@@ -19,7 +19,7 @@ def items(op: Op, judged: Callable[[], Report]) -> Callable[..., None]:
 
     once = functools.cache(judged)
 
-    @pytest.mark.parametrize("law", [law.says for law in all_laws(op)])
+    @pytest.mark.parametrize("law", [law.says for law in held(op)])
     def test(law: str) -> None:
         report = once()
         record = next(v for v in report.verdicts if v.law == law)
