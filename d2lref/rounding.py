@@ -172,6 +172,7 @@ class Precision:
     statistics: format in which means and variances are stored between passes (None: accumulate).
     algorithm: "any-order" (sums of products in any order, with or without fused multiply-add) or "fft".
     variance: "two-pass", "welford" or "naive" (mean of squares less square of mean).
+    softmax: "shifted" (by a maximum that is known before the sum) or "online" (whose sum is rescaled as it grows).
     sigmoid: "exp" (a quotient of exponentials) or "tanh" ((1 + tanh(x / 2)) / 2, which loses small values).
     subnormals: "kept" or "flushed" (any of the inputs and results). Raises ValueError for a value outside these.
     """
@@ -183,6 +184,7 @@ class Precision:
     statistics: str | None = None
     algorithm: str = "any-order"
     variance: str = "two-pass"
+    softmax: str = "shifted"
     sigmoid: str = "exp"
     subnormals: str = "kept"
     ulp: Ulp = field(default_factory=Ulp)
@@ -255,6 +257,7 @@ OPERANDS = {"tf32": "tf32", "bfloat16": "bfloat16", "float16": "float16", "3xtf3
 
 ALGORITHMS = ("any-order", "fft")
 VARIANCES = ("two-pass", "welford", "naive")
+SOFTMAXES = ("shifted", "online")
 SIGMOIDS = ("exp", "tanh")
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _ALLOWED: dict[str, tuple[Any, ...]] = {
@@ -265,6 +268,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "statistics": (None, *_FLOATS),
     "algorithm": ALGORITHMS,
     "variance": VARIANCES,
+    "softmax": SOFTMAXES,
     "sigmoid": SIGMOIDS,
     "subnormals": ("kept", "flushed"),
 }
@@ -282,10 +286,12 @@ PRESETS = {
 
 
 def using(algorithm: str, storage: str = "float32") -> Precision:
-    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, variances or sigmoids."""
+    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, variances, or the like."""
     claimed = Precision(storage)
     if algorithm in VARIANCES:
         return replace(claimed, variance=algorithm)
+    if algorithm in SOFTMAXES:
+        return replace(claimed, softmax=algorithm)
     if algorithm in SIGMOIDS:
         return replace(claimed, sigmoid=algorithm)
     return replace(claimed, algorithm=algorithm)

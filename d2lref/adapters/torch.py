@@ -202,6 +202,8 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "maxout": _maxout,
     "pad": F.pad,
     "relu": F.relu,
+    "softmax": F.softmax,
+    "log_softmax": F.log_softmax,
     "elu": F.elu,
     "gelu": F.gelu,
     "sigmoid": F.sigmoid,

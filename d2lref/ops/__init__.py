@@ -37,3 +37,5 @@ from d2lref.ops._pool import max_pool1d as max_pool1d
 from d2lref.ops._pool import max_pool2d as max_pool2d
 from d2lref.ops._pool import max_pool3d as max_pool3d
 from d2lref.ops._relu import relu as relu
+from d2lref.ops._softmax import log_softmax as log_softmax
+from d2lref.ops._softmax import softmax as softmax
