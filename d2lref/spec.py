@@ -116,8 +116,8 @@ class Law:
     `rounding.Pair` (or a tuple of them, one per output): its answer and how far a correct answer may be from the exact
     value. `f.vjp(gy, *arrays, **options)` returns a tuple with a Pair for every differentiable array that is present
     and None for the others; gy is an array (a tuple of arrays, None for one without gradient, when the op has several
-    outputs). when(case) says which cases the law speaks about. definition: the law compares with the chapter's
-    definition (or its vjp). vjp: the law calls f.vjp.
+    outputs). `f.precision` is what the implementation claims. when(case) says which cases the law speaks about.
+    definition: the law compares with the chapter's definition (or its vjp). vjp: the law calls f.vjp.
     """
 
     says: str

@@ -1,6 +1,7 @@
 """torch (eager): functional forms with their autograd, on the CPU or on CUDA."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,10 +84,22 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         library(device),
         Signature(required=3 if name == "batch_norm" else 0),
         supports=_SUPPORTS.get(name, {}),
-        accepts=_trusted if name in {"corr2d", "convolve2d"} and device == "cpu" else None,
+        accepts=_narrowed(name, device),
         origin=text,
         vjp_origin=f"{text}\n\n\n{_VJP_ORIGIN.format(held=_HELD.get(name, ()))}",
     )
+
+
+def _narrowed(name: str, device: str) -> Callable[..., bool] | None:
+    """Return what an op is narrowed to; None for all that it takes."""
+    if name in {"corr2d", "convolve2d"} and device == "cpu":
+        return _trusted
+    return _several if name == "group_norm" else None
+
+
+def _several(x: Shape, *_affine: Shape | None, num_groups: int, **_options: Any) -> bool:
+    """Return whether a group has several values in the batch: F.group_norm refuses one for all images together."""
+    return x[0] * x[1] // num_groups * math.prod(x[2:]) != 1
 
 
 def _trusted(x: Shape, kernel: Shape, **_options: Any) -> bool:
@@ -103,8 +116,8 @@ def _origin(name: str) -> str:
     for stem, make in (("corr", _correlate), ("convolve", _convolve)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
-    if name == "maxout":
-        return f"{_IMPORTS}{inspect.getsource(_maxout)}\n\nimplementation = _maxout"
+    if own := {"maxout": _maxout, **_REORDERED}.get(name):
+        return f"{_IMPORTS}{inspect.getsource(own)}\n\nimplementation = {own.__name__}"
     return f"implementation = torch.{name if name == 'flatten' else f'nn.functional.{name}'}"
 
 
@@ -128,7 +141,8 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     return vjp
 
 
-_HELD: Mapping[str, tuple[int, ...]] = {"batch_norm": (1, 2)}  # autograd must not follow what is updated in place
+# autograd must not follow what is updated in place
+_HELD: Mapping[str, tuple[int, ...]] = {"batch_norm": (1, 2), "instance_norm": (1, 2)}
 
 
 def _correlate(axes: int) -> Callable[..., Any]:
@@ -166,6 +180,27 @@ def _maxout(x: Array, *, pool_size: int) -> Array:
     """The largest of each group of consecutive channels."""
     return x.unflatten(1, (-1, pool_size)).max(dim=2).values
 
+
+def _group_norm(x: Array, weight: Array = None, bias: Array = None, *, num_groups: int, **eps: float) -> Array:
+    """torch's, with the arrays first."""
+    return F.group_norm(x, num_groups, weight, bias, **eps)
+
+
+def _layer_norm(x: Array, weight: Array = None, bias: Array = None, *, normalized_shape: Any, **eps: float) -> Array:
+    """torch's, with the arrays first."""
+    return F.layer_norm(x, normalized_shape, weight, bias, **eps)
+
+
+def _rms_norm(x: Array, weight: Array = None, *, normalized_shape: Any, **eps: float | None) -> Array:
+    """torch's, with the arrays first."""
+    return F.rms_norm(x, normalized_shape, weight, **eps)
+
+
+_REORDERED: Mapping[str, Callable[..., Any]] = {
+    "group_norm": _group_norm,
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+}
 
 _IMPORTS = """
 from collections.abc import Callable
@@ -211,6 +246,8 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "softplus": F.softplus,
     "tanh": F.tanh,
     "batch_norm": F.batch_norm,
+    "instance_norm": F.instance_norm,
+    **_REORDERED,
 }
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}

@@ -203,3 +203,33 @@ def reordered(run: Running, sizes: tuple[np.ndarray, ...], w: np.ndarray, axes: 
     less = less + lost(run, *largest, root, root, root, distance)
     n = count(distance.shape, axes)
     return unless(less, (1 + grown(run, n + 2)) * np.sum(w * g * distance, axis=axes, keepdims=True), run)
+
+
+def uncentred_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, axes: Axes) -> np.ndarray:
+    """Return the error of dx = r g + b x + c, b = r^3 (m mean of g - mean of (g x)), c = -b m - r mean of g.
+
+    The same dx without x - m, so that the sums run over the input itself. b is computed once: what it is wrong by
+    multiplies x - m, while each of the four products r g, b x, b m and r mean of g rounds by its own size, at most 4
+    times.
+    """
+    r, m = stats.root, stats.mean
+    middle, along = run.mean(g, axes), run.mean(run.mul(g, x), axes)
+    cube = run.mul(run.mul(r, r), r)
+    b = run.mul(run.sub(run.mul(m, middle), along), cube)
+    distance = np.abs(x.value - m.value) + x.error + m.error
+    plain = run.mul(run.sub(g, middle), r)
+    sizes = most(r) * (most(g) + most(middle)) + most(b) * (most(x) + most(m))
+    slips = b.error * distance + most(b) * (x.error + m.error)
+    less = lost(run, most(m) * most(middle) + most(along), most(r), most(r), most(r), most(x) + most(m))
+    return plain.error + slips + grown(run, 4) * sizes + less
+
+
+def weight_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, hat: Pair, over: Axes) -> Pair:
+    """Return dw = sum of gy x̂, also as the difference of two sums, of gy x r and of gy m r, of k terms each.
+
+    Apart, either sum is wrong by k - 1 roundings, and its products and the difference by at most 6, of |gy| (|x| + |m|)
+    r instead of |gy x̂|.
+    """
+    k = count(np.broadcast_shapes(g.shape, x.shape), over)
+    apart = grown(run, k + 5) * most(stats.root) * (most(x) + most(stats.mean))
+    return run.sum(run.mul(g, Pair(hat.value, hat.error + apart)), over)

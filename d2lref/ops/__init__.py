@@ -29,6 +29,10 @@ from d2lref.ops._loss import l1_loss as l1_loss
 from d2lref.ops._loss import mse_loss as mse_loss
 from d2lref.ops._loss import smooth_l1_loss as smooth_l1_loss
 from d2lref.ops._maxout import maxout as maxout
+from d2lref.ops._norm import group_norm as group_norm
+from d2lref.ops._norm import instance_norm as instance_norm
+from d2lref.ops._norm import layer_norm as layer_norm
+from d2lref.ops._norm import rms_norm as rms_norm
 from d2lref.ops._pad import pad as pad
 from d2lref.ops._pool import avg_pool1d as avg_pool1d
 from d2lref.ops._pool import avg_pool2d as avg_pool2d

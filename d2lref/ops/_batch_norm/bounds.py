@@ -13,12 +13,14 @@ from d2lref.algorithms.moment_bounds import (
     centred_gradient,
     constant,
     given,
+    grown,
     lost,
     moments,
     most,
     normalised,
     reordered,
     statistics,
+    unless,
 )
 from d2lref.ops._batch_norm.definition import axes, beside, count, five
 from d2lref.rounding import FORMATS, Pair, Precision, Running, multilinear_bound, stack, store_bound
@@ -55,29 +57,46 @@ def bound(y: Any, precision: Precision, *arrays: Any, **options: Any) -> tuple[n
         stats = _statistics(run, read, state, options)
         y = normalised(run, read, stats, _beside(run, weight, x), _beside(run, bias, x))
         if options["training"]:
-            return (run.answer(y), *_blend(run, stats, state, count(x.shape), options["momentum"]))
+            return (run.answer(y), *blend_bounds(run, stats, state, count(x.shape), options["momentum"]))
     return (run.answer(y), *(None if a is None else given(precision, a).error for a in state))
 
 
-def _blend(
-    run: Running, stats: Statistics, old: tuple[Any, ...], n: int, momentum: float
+def blend_bounds(
+    run: Running, stats: Statistics, old: tuple[Any, ...], n: int, momentum: float, images: int = 1
 ) -> tuple[np.ndarray | None, ...]:
-    """Return the bounds of the running statistics, which are blended in the format that statistics are declared for."""
+    """Return the bounds of the running statistics, which are blended in the format that statistics are declared for.
+
+    images: how many statistics there are of each channel. Each is blended and the mean taken, or the other way round:
+    images - 1 additions and a division more, of the sizes of what is blended.
+    """
     if old[0] is None:
         return None, None
     name = run.p.statistics
     if name is not None and not FORMATS[name].holds(run.p.accumulator):
         run = Running(replace(run.p, accumulate=name))
-    before, new = given(run.p, np.stack(old)), stack([stats.mean, run.div(run.mul(stats.var, float(n)), float(n - 1))])
-    new = new.map(lambda a: a.reshape(2, -1))
+    new = stack([stats.mean, run.div(run.mul(stats.var, float(n)), float(n - 1))]).map(
+        lambda a: a.reshape(2, images, -1)
+    )
+    before = given(run.p, np.stack(old)[:, None, :]).map(lambda a: np.broadcast_to(a, new.shape))
+    blended, sizes = _blended(run, before, new, momentum)
+    value, error = (np.mean(a, axis=1) for a in (blended.value, blended.error))
+    if images > 1:
+        error = error + grown(run, images + 3) * np.mean(sizes, axis=1) + (images + 3) * run.p.tiny
+        error = unless(error, np.sum(sizes, axis=1) + error, run)
+    return tuple(store_bound(error, value, run.p, exact=momentum == 0))
+
+
+def _blended(run: Running, before: Pair, new: Pair, momentum: float) -> tuple[Pair, np.ndarray]:
+    """Return (1 - momentum) before + momentum new, and the sizes of the two terms together."""
     if momentum == 0:
         error = np.where(np.isfinite(new.error), before.error, np.inf)  # 0 times infinity is no number
-        return tuple(store_bound(error, before.value, run.p, exact=True))
+        return Pair(before.value, error), most(before)
     share, rest = constant(run.p, momentum), constant(run.p, 1.0 - momentum)
     rest = Pair(rest.value, rest.error + share.error)
-    value = run.add(run.mul(before, rest), run.mul(new, share))
+    old, fresh = run.mul(before, rest), run.mul(new, share)
+    value = run.add(old, fresh)
     apart = 2 * run.u * momentum * (most(before) + most(new))
-    return tuple(run.answer(Pair(value.value, value.error + apart)))
+    return Pair(value.value, value.error + apart), most(old) + most(fresh)
 
 
 # 2 The gradients

@@ -105,7 +105,7 @@ def _half_and_half(f: Any, case: Case) -> Claim:
     return claim(stack([new_mean[0] * (2 * n), new_var[0] * (2 * scale)]), blended)
 
 
-def _kept(f: Any, case: Case) -> Claim:
+def kept(f: Any, case: Case) -> Claim:
     _, mean, var, _, _ = case.arrays
     return claim(concat(list(f(*case.arrays, **case.options)[1:]), 0), np.concatenate([mean, var]))
 
@@ -113,7 +113,7 @@ def _kept(f: Any, case: Case) -> Claim:
 # 4 The answer in inference
 
 
-def _halves_the_distance(f: Any, case: Case) -> Claim:
+def halves_the_distance(f: Any, case: Case) -> Claim:
     """Running variance 15/4 and eps 1/4 make a standard deviation of 2 exactly."""
     x, mean, _, weight, _ = _first(case)
     y = f(x, mean, np.full(1, 3.75), weight, **case.options)[0]
@@ -187,7 +187,7 @@ def _gradient_is_scaled(f: Any, case: Case) -> Claim:
 # 7 The gradients in inference, and that of the bias
 
 
-def _pointwise_gradient(f: Any, case: Case) -> Claim:
+def pointwise_gradient(f: Any, case: Case) -> Claim:
     """x dx = gy (y(x) - y(0)): in inference y is affine in each x, with the slope of the gradient."""
     x, mean, var, weight, _ = case.arrays
     gy = case.cotangents[0]
@@ -196,7 +196,7 @@ def _pointwise_gradient(f: Any, case: Case) -> Claim:
     return claim(dx * x, rise * gy)
 
 
-def _weight_gradient(f: Any, case: Case) -> Claim:
+def weight_gradient(f: Any, case: Case) -> Claim:
     """dw = sum of gy y, where y is the answer without weight and bias."""
     gy = case.cotangents[0]
     dw = f.vjp((gy, None, None), *case.arrays, **case.options)[3]
@@ -215,11 +215,11 @@ LAWS = (
     Law("training makes weight² v / (v + eps) the variance of a channel", _variance_is_weighted, _training),
     Law("training does not read the running statistics", _ignores_state, _tracked),
     Law("momentum 1/2 is half old, half new, with the unbiased variance", _half_and_half, _with_momentum(0.5)),
-    Law("momentum 0 keeps the running statistics", _kept, _with_momentum(0.0)),
-    Law("inference keeps the running statistics", _kept, _inference),
+    Law("momentum 0 keeps the running statistics", kept, _with_momentum(0.0)),
+    Law("inference keeps the running statistics", kept, _inference),
     Law(
         "a standard deviation of 2 halves the distance to the running mean",
-        _halves_the_distance,
+        halves_the_distance,
         lambda case: _inference(case) and case.options["eps"] == 0.25,
     ),
     Law("a pixel counts as an image", _pixels_are_images, lambda case: case.arrays[0].ndim > 2),
@@ -232,10 +232,10 @@ LAWS = (
         lambda case: _training(case) and case.arrays[3] is not None,
         vjp=True,
     ),
-    Law("the gradient of inference is pointwise", _pointwise_gradient, _inference, vjp=True),
+    Law("the gradient of inference is pointwise", pointwise_gradient, _inference, vjp=True),
     Law(
         "the gradient of the weight in inference multiplies what was normalised",
-        _weight_gradient,
+        weight_gradient,
         lambda case: _inference(case) and case.arrays[3] is not None,
         vjp=True,
     ),
