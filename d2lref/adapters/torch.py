@@ -196,7 +196,14 @@ def _rms_norm(x: Array, weight: Array = None, *, normalized_shape: Any, **eps: f
     return F.rms_norm(x, normalized_shape, weight, **eps)
 
 
+def _binary(x: Array, target: Array, weight: Array = None, pos_weight: Array = None, **reduction: Any) -> Array:
+    """torch's, with pos_weight among the arrays; it has no derivative for the weights."""
+    weight, pos_weight = (None if a is None else a.detach() for a in (weight, pos_weight))
+    return F.binary_cross_entropy_with_logits(x, target, weight, pos_weight=pos_weight, **reduction)
+
+
 _REORDERED: Mapping[str, Callable[..., Any]] = {
+    "binary_cross_entropy_with_logits": _binary,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,

@@ -175,6 +175,21 @@ def saturating(rng: Rng, shapes: Shapes, form: Format) -> Values:
     return values
 
 
+def decided(rng: Rng, shapes: Shapes, form: Format) -> Values:
+    """Integers from -40 to 40 in the first array, 0 or 1 in the others: certain answers to certain questions."""
+    del form
+    return [
+        rng.integers(-40, 41, s).astype(np.float64) if i == 0 else 1.0 * rng.integers(0, 2, s)
+        for i, s in enumerate(shapes)
+    ]
+
+
+def masked(rng: Rng, shapes: Shapes, form: Format) -> Values:
+    """Small integers, every fourth entry of the first array -inf: what a mask leaves of logits."""
+    values = lattice_small(rng, shapes, form)
+    return [np.where(rng.random(v.shape) < 1 / 4, -np.inf, v) if i == 0 else v for i, v in enumerate(values)]
+
+
 def signed_zero(rng: Rng, shapes: Shapes, form: Format) -> Values:
     """Values 0, -0, 1, -1: signs of zero, maxima between them."""
     del form
@@ -201,17 +216,21 @@ REGIMES: Mapping[str, Callable[[Rng, Shapes, Format], Values]] = {
         large_mean,
         ties,
         saturating,
+        decided,
+        masked,
         signed_zero,
         nonfinite,
     )
 }
 
 
+_ABOUT_ARRAYS = {"large_mean", "saturating", "decided", "masked", "nonfinite"}
+
+
 def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
     """Return the case: values of the regime on the storage grid, the same for the same seed.
 
-    Cotangents come from the regime too, except where it is about the arrays alone (large_mean, saturating, nonfinite):
-    are small integers.
+    Cotangents come from the regime too, except where it is about the arrays alone: there they are small integers.
     """
     rng = np.random.default_rng(seed)
     grid = FORMATS[storage]
@@ -227,7 +246,7 @@ def fill(op: Op, form: Form, regime: str, seed: int, storage: str) -> Case:
         for s, o, integers in zip(form.shapes, op.operands, allowed, strict=True)
     )
     outs = op.shape(*form.shapes, **form.options)
-    around = "lattice_small" if regime in {"large_mean", "saturating", "nonfinite"} else regime
+    around = "lattice_small" if regime in _ABOUT_ARRAYS else regime
     heads = REGIMES[around](rng, [s for s in outs[:1] if s is not None], grid)
     cotangents = (round_to(heads[0], storage), *(None for _ in outs[1:]))
     return Case(arrays, form.options, cotangents, regime, seed)

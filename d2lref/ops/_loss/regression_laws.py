@@ -77,11 +77,11 @@ def _filled(case: Case) -> bool:
 
 
 REDUCED = (Law(ADDS, _adds), Law(AVERAGES, _averages, when=_filled))
+SPREAD = (Law(SHARED, _shared, vjp=True), Law(EACH, _each, vjp=True))
 COMMON = (
     *REDUCED,
     Law(ALONE, _alone),
-    Law(SHARED, _shared, vjp=True),
-    Law(EACH, _each, vjp=True),
+    *SPREAD,
     Law(OPPOSITE, _opposite, vjp=True),
 )
 

@@ -177,7 +177,7 @@ OF_SIZE = (
     ),
     Mistake(
         "counts distances with their sign",
-        "https://github.com/scikit-learn/scikit-learn/issues/17853",
+        "https://github.com/OSU-NLP-Group/saev/issues/19",
         _with(L1, lambda d: d),
         caught_by=(laws.UNIT,),
     ),
@@ -253,7 +253,7 @@ OF_JOINED = (
     ),
     Mistake(
         "compares the distance with beta without its size",
-        "https://github.com/ml-explore/mlx/pull/1986",
+        "https://github.com/trzy/FasterRCNN/issues/2",
         _with(SMOOTH, _bends_on_one_side),
         caught_by=(laws.BEYOND,),
     ),

@@ -25,7 +25,7 @@ SOURCE = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, sections 3.1 and
 # 1 Definitions
 
 
-def mse_loss(x: Array, target: Array, *, reduction: str = "mean") -> Array:
+def mse_definition(x: Array, target: Array, *, reduction: str = "mean") -> Array:
     """l = (input - target)^2, place by place; y is the mean of l, its sum, or l itself.
 
     input and target of one shape and dtype, y of shape () or, with reduction "none", of theirs. A mean of nothing is
@@ -35,7 +35,7 @@ def mse_loss(x: Array, target: Array, *, reduction: str = "mean") -> Array:
     return MSE.run(x, target, reduction=reduction)
 
 
-def l1_loss(x: Array, target: Array, *, reduction: str = "mean") -> Array:
+def l1_definition(x: Array, target: Array, *, reduction: str = "mean") -> Array:
     """l = |input - target|, place by place; y is the mean of l, its sum, or l itself.
 
     input and target of one shape and dtype, y of shape () or, with reduction "none", of theirs. A mean of nothing is
@@ -45,7 +45,7 @@ def l1_loss(x: Array, target: Array, *, reduction: str = "mean") -> Array:
     return L1.run(x, target, reduction=reduction)
 
 
-def smooth_l1_loss(x: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
+def smooth_l1_definition(x: Array, target: Array, *, reduction: str = "mean", beta: float = 1.0) -> Array:
     """l = d^2 / (2 beta) where |d| < beta, |d| - beta / 2 elsewhere; d = input - target, place by place.
 
     y is the mean of l, its sum, or l itself. input and target of one shape and dtype, y of shape () or, with reduction
@@ -120,12 +120,12 @@ def _gallery(**usual: Any) -> tuple[Form, ...]:
 
 _OPERANDS = (Operand("input"), Operand("target"))
 
-mse = Op(
+mse_loss = Op(
     name="mse_loss",
     operands=_OPERANDS,
     options={"reduction": "mean"},
     shape=MSE.shape,
-    definition=mse_loss,
+    definition=mse_definition,
     variants={"dot": Variant(_dot)},
     vjp=MSE.vjp,
     bound=MSE.bound,
@@ -139,12 +139,12 @@ mse = Op(
     source=SOURCE,
 )
 
-l1 = Op(
+l1_loss = Op(
     name="l1_loss",
     operands=_OPERANDS,
     options={"reduction": "mean"},
     shape=L1.shape,
-    definition=l1_loss,
+    definition=l1_definition,
     variants={"between": Variant(_between)},
     vjp=L1.vjp,
     bound=L1.bound,
@@ -158,12 +158,12 @@ l1 = Op(
     source=SOURCE,
 )
 
-smooth_l1 = Op(
+smooth_l1_loss = Op(
     name="smooth_l1_loss",
     operands=_OPERANDS,
     options={"reduction": "mean", "beta": 1.0},
     shape=SMOOTH.shape,
-    definition=smooth_l1_loss,
+    definition=smooth_l1_definition,
     variants={"clipped": Variant(_clipped)},
     vjp=SMOOTH.vjp,
     bound=SMOOTH.bound,
