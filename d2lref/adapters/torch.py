@@ -238,6 +238,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "flatten": torch.flatten,
+    "fold": F.fold,
     "linear": F.linear,
     **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1")},
     **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
@@ -255,6 +256,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "batch_norm": F.batch_norm,
     "instance_norm": F.instance_norm,
     **_REORDERED,
+    "unfold": F.unfold,
 }
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}

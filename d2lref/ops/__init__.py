@@ -44,3 +44,5 @@ from d2lref.ops._pool import max_pool3d as max_pool3d
 from d2lref.ops._relu import relu as relu
 from d2lref.ops._softmax import log_softmax as log_softmax
 from d2lref.ops._softmax import softmax as softmax
+from d2lref.ops._unfold import fold as fold
+from d2lref.ops._unfold import unfold as unfold

@@ -63,11 +63,11 @@ class Misplaced:
         call = called(self.of, axes, x, weight, options)
         image, filters, others = self.image(call, x), self.filters(call, weight), options | self.options(call)
         (right,) = self.of.shape(axes, image.shape, filters.shape, **others)
-        whole = _undone(partial(self.answer, call), gy, right)
+        whole = undone(partial(self.answer, call), gy, right)
         gx, gw = (g.astype(gy.dtype) for g in self.of.vjp(axes, *_double(whole, image, filters), **others))
         gradients = (
-            _undone(partial(self.image, call), gx, x.shape),
-            _undone(partial(self.filters, call), gw, weight.shape),
+            undone(partial(self.image, call), gx, x.shape),
+            undone(partial(self.filters, call), gw, weight.shape),
         )
         return (*gradients, *self.of.vjp(axes, gy, x, weight, *bias, **options)[2:])
 
@@ -85,7 +85,7 @@ def _double(*arrays: Array) -> tuple[Array, ...]:
     return tuple(a.astype(np.float64) for a in arrays)
 
 
-def _undone(move: Callable[[Array], Array], moved: Array, shape: Shape) -> Array:
+def undone(move: Callable[[Array], Array], moved: Array, shape: Shape) -> Array:
     """Return the adjoint of a move: every entry goes back to where it came from, and those from one place add up."""
     came_from = move(np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape))
     total = np.zeros(1 + np.prod(shape, dtype=int), moved.dtype)

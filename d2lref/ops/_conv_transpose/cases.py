@@ -84,7 +84,7 @@ def gallery(axes: int) -> tuple[Form, ...]:
         form((1, 1, 1), 2, 2),  # the book's first example, figure 14.10.1
         form((1, 1, 1), 2, 2, stride=2),  # its second, figure 14.10.2
         form((1, 1, 1), 2, 2, padding=1),  # all but the middle is cropped
-        form((1, 3, 4), 4, 5, bias=True, padding=2, stride=3),  # the shape of a convolution undone, section 14.10.3
+        form((1, 3, 4), 4, 5, bias=True, padding=2, stride=3),  # the shape of a convolution undone, section 14.10.2
         form((2, 5, 4), 1, 4),  # the first of a DCGAN
         form((1, 4, 2), 3, 4, stride=2, padding=1),  # the others
         form((2, 4, 2), 3, 2, bias=True, stride=2),  # U-Net: stamps side by side
