@@ -7,6 +7,7 @@ import numpy as np
 
 from d2lref.algorithms.moment_bounds import lost, most, unless
 from d2lref.arrays import namespace
+from d2lref.ops._activation.shared import either
 from d2lref.rounding import HOST, Pair, Running, lattice_unit
 from d2lref.spec import Array, Draw, Shape
 
@@ -70,14 +71,6 @@ def total(run: Running, a: Pair, axis: int | None = None) -> Pair:
         room = 0.0 if p.flushed else min(2.0**p.accumulator.p * lattice_unit(a.value), p.accumulator.fmax)
         exact = (error == 0) & (whole <= room)
         return Pair(value, unless(np.where(exact, 0.0, error + relative * whole + flushed), whole + error, run))
-
-
-def either(first: Pair, *others: Pair) -> Pair:
-    """Return the first value with the largest error: an implementation may use any of several formulas."""
-    error = first.error
-    for pair in others:
-        error = np.maximum(error, pair.error + np.abs(pair.value - first.value))
-    return Pair(first.value, error)
 
 
 def product(run: Running, *factors: Pair) -> Pair:

@@ -11,12 +11,12 @@ import numpy as np
 
 from d2lref.algorithms.moment_bounds import constant, given, most
 from d2lref.arrays import namespace
+from d2lref.ops._activation.shared import either
 from d2lref.ops._loss.reduction import (
     answer_shape,
     check_reduction,
     check_same,
     draw_reduction,
-    either,
     product,
     reduced,
     reduced_pair,
