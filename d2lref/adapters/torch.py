@@ -255,6 +255,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "tanh": F.tanh,
     "batch_norm": F.batch_norm,
     "instance_norm": F.instance_norm,
+    "local_response_norm": F.local_response_norm,
     **_REORDERED,
     "unfold": F.unfold,
 }

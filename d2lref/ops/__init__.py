@@ -25,6 +25,7 @@ from d2lref.ops._dropout import dropout2d as dropout2d
 from d2lref.ops._dropout import dropout3d as dropout3d
 from d2lref.ops._flatten import flatten as flatten
 from d2lref.ops._linear import linear as linear
+from d2lref.ops._local_response_norm import local_response_norm as local_response_norm
 from d2lref.ops._loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from d2lref.ops._loss import l1_loss as l1_loss
 from d2lref.ops._loss import mse_loss as mse_loss
