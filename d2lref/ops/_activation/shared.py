@@ -96,14 +96,17 @@ def gradient(
 ) -> np.ndarray:
     """Return the bound of gy slope(run, x, **options); infinite where x is NaN: a gradient there may be anything.
 
-    Products may be taken in any order: each of at most four may lose `tiny`, times the factors that are still to come,
-    none above 1 + |x| nor, since the rest vanishes beyond, above 2^10.
+    A slope of exactly 0 or 1 selects and computes nothing. Products may be taken in any order: each of at most four may
+    lose `tiny`, times the factors that are still to come, none above 1 + |x| nor, since the rest vanishes beyond, 2^10.
     """
     run, finite = Running(p), np.where(np.isfinite(x), x, 0.0)
     with np.errstate(all="ignore"):
-        dx = run.mul(given(p, gy), slope(run, given(p, finite), **options))
+        g, s = given(p, gy), slope(run, given(p, finite), **options)
+        dx = run.mul(g, s)
         lost = 4 * p.tiny * (1 + np.minimum(np.abs(finite), 2.0**10)) * (1 + np.abs(gy))
         error = run.answer(Pair(dx.value, dx.error + lost))
+        selected = (s.error == 0) & ((s.value == 0) | (s.value == 1))
+        error = np.where(selected, g.error * s.value, error)
     return np.where(np.isfinite(x), error, np.where(np.isnan(x), np.inf, at_infinity))
 
 
