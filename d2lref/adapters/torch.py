@@ -245,6 +245,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "maxout": _maxout,
     "pad": F.pad,
     "relu": F.relu,
+    "prelu": F.prelu,
     "hardsigmoid": F.hardsigmoid,
     "hardswish": F.hardswish,
     "leaky_relu": F.leaky_relu,

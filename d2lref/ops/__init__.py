@@ -5,6 +5,7 @@ from d2lref.ops._activation import gelu as gelu
 from d2lref.ops._activation import hardsigmoid as hardsigmoid
 from d2lref.ops._activation import hardswish as hardswish
 from d2lref.ops._activation import leaky_relu as leaky_relu
+from d2lref.ops._activation import prelu as prelu
 from d2lref.ops._activation import relu6 as relu6
 from d2lref.ops._activation import sigmoid as sigmoid
 from d2lref.ops._activation import silu as silu
