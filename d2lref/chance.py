@@ -30,7 +30,7 @@ SIZES = {"quick": 2**16, "ci": 2**18, "deep": 2**22}
 """Numbers drawn for one statistic.
 
 At alpha = EACH and with a miss once in a million, 2^16 numbers tell a standard deviation from one 5 % away, a mean from
-one 0.06 standard deviations away, a keep-rate of 1/2 from 0.475, a uniform bound from one 3 % away; 2^18 tell a half of
+one 0.06 standard deviations away, a keep-rate of 1/2 from 0.475, a uniform bound from one 4 % away; 2^18 tell a half of
 that, 2^22 an eighth (properties/test_distributions.py draws each of these).
 """
 
