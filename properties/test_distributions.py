@@ -23,7 +23,7 @@ from d2lref import catalogue, chance, cli, inits, ops
 from d2lref.inits._laws import median
 from d2lref.inits._orthogonal import bound as orthogonality
 from d2lref.ops._dropout import bound as scaling
-from d2lref.oracle import NUMPY, Implementation, Library, Status
+from d2lref.oracle import NUMPY, Implementation, Interrupted, Library, Status
 from d2lref.oracle.distributions import (
     LARGE,
     all_trials,
@@ -283,7 +283,7 @@ FAMILIES = {
     "inits._sparse": ("sparse",),
     "ops._dropout": ("dropout", "dropout1d", "dropout2d", "dropout3d"),
 }
-FEW, MANY = 40, 16  # small and large cases on which a mistake is judged
+FEW, MANY = 40, 12  # small and large cases on which a mistake is judged
 
 
 @cache
@@ -524,6 +524,22 @@ def test_what_is_not_supported_is_not_drawn() -> None:
     assert {v.status for v in narrowed.verdicts if v.law == "the gradient has the mask of the answer"} == {"absent"}
 
 
+def test_an_interrupted_run_tells_what_it_found() -> None:
+    left = iter(range(30))
+
+    def tiring(shape: Any, *, rng: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rng.standard_normal(shape, dtype=np.float32) + 1
+
+    with pytest.raises(Interrupted) as stop:
+        d2lref.check("zeros", tiring, cases="quick")
+    report = stop.value.report
+    assert report.interrupted
+    assert report.exit_code == 130
+    assert "every entry is the value" in {f.law for f in report.findings}
+
+
 def test_it_has_the_doors_of_ops() -> None:
     assert [law.says for law in d2lref.laws("normal")] == [t.says for t in all_trials(inits.normal)]
     items = d2lref.conforms("zeros", cases=10)(inits.zeros.definition)
@@ -559,3 +575,4 @@ def test_every_reading_has_its_theorem(subject: Distribution) -> None:
             for trial in (t for t in all_trials(subject) if t.chance == large and t.when(case)):
                 reading = hold(trial, f)[1]
                 assert reading is None or reading.theorem, trial.says
+                assert reading is None or (reading.alpha > 0) == trial.chance, trial.says

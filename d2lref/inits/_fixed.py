@@ -218,13 +218,6 @@ def _unwritten(shape: Shape, *, rng: np.random.Generator) -> Array:
     return rng.standard_normal(shape)
 
 
-def _one_written(shape: Shape, *, rng: np.random.Generator) -> Array:
-    del rng
-    w = np.zeros(shape)
-    w[0] = 1.0
-    return w
-
-
 def _narrowed(shape: Shape, *, rng: Any, val: float) -> Array:
     return draw_constant(shape, rng=rng, val=float(np.float16(val)))
 
@@ -269,7 +262,7 @@ CONSTANT_MISTAKES = (
     ),
 )
 ZEROS_MISTAKES = (Mistake("returns memory that nobody wrote", MEMORY, _unwritten, caught_by=(VALUE,)),)
-ONES_MISTAKES = (Mistake("writes the first row only", MEMORY, _one_written, caught_by=(VALUE,)),)
+ONES_MISTAKES = (Mistake("returns memory that nobody wrote", MEMORY, _unwritten, caught_by=(VALUE,)),)
 EYE_MISTAKES = (
     Mistake(
         "begins the diagonal again in a matrix that is not square",

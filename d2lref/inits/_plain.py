@@ -167,12 +167,12 @@ TRUNC_NORMAL_REJECTIONS = (
 
 def _from_zero(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
     uniform_shape(shape, a=a, b=b)
-    return draw_uniform(shape, rng=rng, a=min(max(a, 0.0), b), b=b)
+    return b * rng.random(shape)
 
 
-def _up_to_the_sum(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
+def _shifted_first(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
     uniform_shape(shape, a=a, b=b)
-    return a + b * rng.random(shape)
+    return (a + rng.random(shape)) * (b - a)
 
 
 def _coarse(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
@@ -184,10 +184,9 @@ def _lanes(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
     return np.repeat(draw_uniform((-(-shape[0] // 2), *shape[1:]), rng=rng, a=a, b=b), 2, axis=0)[: shape[0]]
 
 
-def _bent(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
-    u = draw_uniform(shape, rng=rng, a=0.0, b=1.0)
+def _modulo(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
     uniform_shape(shape, a=a, b=b)
-    return a + (b - a) * (u + np.sin(4.0 * math.pi * u) / 40.0)
+    return a + (b - a) * (rng.integers(0, 2**24, shape) % 10**7) / 10**7
 
 
 def _restarted(shape: Shape, *, rng: Any, a: float = 0.0, b: float = 1.0) -> Array:
@@ -269,15 +268,15 @@ ROWS, COLUMNS, MEMORY = "rows are independent", "columns are independent", "neig
 
 UNIFORM_MISTAKES = (
     Mistake(
-        "begins at 0 where the interval begins below",
-        "https://github.com/jax-ml/jax/pull/1195",
+        "multiplies by b and forgets a",
+        "https://github.com/skaae/rbm_toolbox_lua/issues/8",
         _from_zero,
         caught_by=(AVERAGE, SPREAD, FORM),
     ),
     Mistake(
-        "ends at a + b",
-        "https://github.com/skaae/rbm_toolbox_lua/pull/9",
-        _up_to_the_sum,
+        "adds a before it multiplies by b - a",
+        "https://github.com/TeamCOMPAS/COMPAS/issues/201",
+        _shifted_first,
         caught_by=(SUPPORT, AVERAGE, FORM),
     ),
     Mistake(
@@ -293,10 +292,10 @@ UNIFORM_MISTAKES = (
         caught_by=(ROWS, FRESH),
     ),
     Mistake(
-        "maps a generator's integers unevenly",
-        "https://github.com/zeromq/czmq/pull/1741",
-        _bent,
-        caught_by=(FORM,),
+        "takes integers modulo a number that does not divide theirs",
+        "https://github.com/raysan5/raylib/pull/5392",
+        _modulo,
+        caught_by=(AVERAGE, FORM),
     ),
     Mistake(
         "draws numbers that depend on the one before",

@@ -160,7 +160,7 @@ SPREAD, FORM = "the variance of the others is right", "the others are normal"
 
 LAWS = (
     Trial(ENOUGH, _enough),
-    Trial(NOT_MORE, _not_more),
+    Trial(NOT_MORE, _not_more, chance=True),
     Trial(ANYWHERE, _anywhere, _both, chance=True),
     Trial(APART, _columns, _both, chance=True),
     Trial(SPREAD, _spread, _some, chance=True),

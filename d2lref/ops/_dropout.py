@@ -54,11 +54,12 @@ def definition(axes: int, x: Array, *, rng: np.random.Generator, p: float = 0.5,
 
 def _masked(x: Array, like: Array, axes: int, rng: np.random.Generator, p: float) -> Array:
     """Return x / (1 - p) where the mask keeps it, else 0; `like` has the shape that the mask is drawn for."""
-    xp = namespace(x)
+    xp, device = namespace(x), array_api_compat.device(x)
     drawn = units(axes, tuple(like.shape))
     kept = rng.random(drawn) >= p
-    mask = xp.asarray(kept.reshape((*drawn, *(1,) * (x.ndim - len(drawn)))), device=array_api_compat.device(x))
-    return xp.where(mask, x * (1.0 / (1.0 - p) if p < 1 else 0.0), xp.zeros_like(x))
+    mask = xp.asarray(kept.reshape((*drawn, *(1,) * (x.ndim - len(drawn)))), device=device)
+    scale = xp.asarray(1.0 / (1.0 - p) if p < 1 else 0.0, dtype=x.dtype, device=device)
+    return xp.where(mask, x * scale, xp.zeros_like(x))
 
 
 # 3 Derivative

@@ -81,8 +81,7 @@ class Sampler:
 
     def to(self, array: Array) -> Any:
         """Return an array as the implementation takes it, in memory of its own."""
-        storage = self.precision.storage
-        return self.implementation.library.to(NUMPY.to(np.array(array), storage), storage)
+        return self.implementation.library.to(np.array(array), self.precision.storage)
 
     def call(self, rng: np.random.Generator, *given: Any) -> Any:
         """Return what one call answers. Raises Raised."""
