@@ -239,9 +239,14 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "flatten": torch.flatten,
     "fold": F.fold,
+    "interpolate": F.interpolate,
     "linear": F.linear,
     **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1")},
-    **{f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d") for kind in ("max", "avg") for n in (1, 2, 3)},
+    **{
+        f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d")
+        for kind in ("max", "avg", "adaptive_max", "adaptive_avg")
+        for n in (1, 2, 3)
+    },
     "maxout": _maxout,
     "pad": F.pad,
     "relu": F.relu,

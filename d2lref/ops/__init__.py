@@ -11,6 +11,12 @@ from d2lref.ops._activation import sigmoid as sigmoid
 from d2lref.ops._activation import silu as silu
 from d2lref.ops._activation import softplus as softplus
 from d2lref.ops._activation import tanh as tanh
+from d2lref.ops._adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from d2lref.ops._adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from d2lref.ops._adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from d2lref.ops._adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from d2lref.ops._adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from d2lref.ops._adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from d2lref.ops._batch_norm import batch_norm as batch_norm
 from d2lref.ops._conv import conv1d as conv1d
 from d2lref.ops._conv import conv2d as conv2d
@@ -29,6 +35,7 @@ from d2lref.ops._dropout import dropout1d as dropout1d
 from d2lref.ops._dropout import dropout2d as dropout2d
 from d2lref.ops._dropout import dropout3d as dropout3d
 from d2lref.ops._flatten import flatten as flatten
+from d2lref.ops._interpolate import interpolate as interpolate
 from d2lref.ops._linear import linear as linear
 from d2lref.ops._local_response_norm import local_response_norm as local_response_norm
 from d2lref.ops._loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits

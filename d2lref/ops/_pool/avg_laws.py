@@ -40,7 +40,7 @@ def _pixel_shared(f: Any, case: Case) -> Claim:
     """An image of 0 with one entry k^axes becomes 1 where a window reads that, 0 elsewhere; no padding, stride 1."""
     options = _usual(case, stride=1, padding=0, ceil_mode=False)
     g = shared.grid_of(case, **options)
-    image, at = shared.lone(g, case.seed, 0.0, float(math.prod(g.kernel)))
+    image, at = shared.lone(g.size, case.seed, 0.0, float(math.prod(g.kernel)))
     return claim(f(image, **options), np.where(shared.reads(g, at), 1.0, 0.0)[None, None])
 
 

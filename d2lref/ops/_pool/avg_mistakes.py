@@ -123,12 +123,7 @@ def _ends_after_clipping(g: Grid) -> shared.Places:
 
 def _paired_vjp(axes: int, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     """The adjoint of `shared.paired_channels`: the channel before the last gets the gradient of both."""
-    (gx,) = vjp(axes, gy, x, **options)
-    c = x.shape[1]
-    if c % 2 and c > 1:
-        last = gx[:, c - 1 :]
-        gx = np.concatenate([gx[:, : c - 2], gx[:, c - 2 : c - 1] + last, np.zeros_like(last)], axis=1)
-    return (gx,)
+    return (shared.paired_back(vjp(axes, gy, x, **options)[0]),)
 
 
 def _without_drop(axes: int, x: Array, **options: Any) -> Array:

@@ -12,8 +12,9 @@ import numpy as np
 
 from d2lref.algorithms import unfold
 from d2lref.arrays import namespace, zeros
-from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted, together
-from d2lref.rounding import HOST, Precision, lattice_unit, multilinear_spread, sum_bound
+from d2lref.ops._pool import mean
+from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted
+from d2lref.rounding import Precision, multilinear_spread
 from d2lref.spec import Array, Shape
 
 # 1 Shape
@@ -165,54 +166,15 @@ def _returned(g: Grid, shares: Array) -> Array:
 
 
 def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
-    """`_mean_bound`: K entries of the window are not zero, S is the sum of their sizes over the divisor."""
+    """`mean.bound`: K entries of the window are not zero, S is the sum of their sizes over the divisor."""
     g, divisor = plan(axes, x.shape, **options)
-    size, by = np.abs(x), np.abs(divisor)
-    small = np.where((size < p.stored.nmin) & p.flushed, size, 0.0)
-    total, terms, lost = together(partial(_sums, g), size, (size > 0).astype(np.float64), small)
-    plain = _power_of_two(by)
-    unit = lattice_unit(x) / by[plain].max(initial=1.0)
-    return _mean_bound(2 * axes, total, total / by, terms, np.broadcast_to(plain, y.shape), unit, lost / by, y, p)
+    return mean.bound(2 * axes, partial(_sums, g), divisor, y, p, x)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
-    """`_mean_bound`: K windows send something to an entry, S is the sum of |gy| over their divisors."""
+    """`mean.vjp_bound`: K windows send something to an entry, S is the sum of |gy| over their divisors."""
     g, divisor = plan(axes, x.shape, **options)
-    size, by = np.abs(gy), np.abs(divisor)
-    plain, sent = _power_of_two(by), size > 0
-    total, magnitude, terms, odd, lost = together(
-        partial(_returned, g),
-        size,
-        size / by,
-        sent.astype(np.float64),
-        (sent & ~plain).astype(np.float64),
-        np.where((size < p.stored.nmin) & p.flushed, size, 0.0) / by,
-    )
-    shares = np.where(plain, gy / by, 0.0)
-    unit = lattice_unit(shares) if (np.where(plain, shares * by, gy) == gy).all() else 0.0  # halves of eta round
-    return (_mean_bound(2 * axes, total, magnitude, terms, odd == 0, unit, lost, grads[0], p),)
-
-
-def _mean_bound(
-    r: int, total: Array, magnitude: Array, terms: Array, plain: Array, unit: float, lost: Array, y: Array, p: Precision
-) -> Array:
-    """(K + r (1 + 2 r u) (1 + K u)) u S, and `sum_bound` of the K terms where every divisor is a power of two.
-
-    K additions err by (K - 1) u S in any order (Jeannerod and Rump 2013). A division is one rounding, a product with a
-    rounded reciprocal two, and a mean of means divides once for each axis: at most r = 2 axes roundings, and
-    (1 + u)^r - 1 <= r u (1 + 2 r u) for r u <= 1/2 (ASNA, Lemma 3.1). A power of two divides exactly, so that small
-    integers stay exact there. No operand is rounded before it is multiplied: a mean is a sum. total: the sum before it
-    is divided, which must not overflow; magnitude: S; lost: what flushed inputs take away; unit: of the terms that are
-    divided by powers of two. `sum_bound` adds underflow and the store.
-    """
-    rough = np.where(terms > 0, terms + r * (1 + 2 * r * p.u) * (1 + terms * p.u), 0.0)
-    fine = sum_bound(magnitude, terms, y, p, unit, exact_operands=True, lost=lost)
-    error = np.where(plain, fine, sum_bound(magnitude, rough, y, p, exact_operands=True, lost=lost))
-    return np.where(total * (1 + (terms + 2) * (p.u + HOST.u)) < p.accumulator.fmax, error, np.inf)
-
-
-def _power_of_two(a: Array) -> Array:
-    return np.frexp(a)[0] == 1 / 2
+    return (mean.vjp_bound(2 * axes, partial(_returned, g), divisor, grads[0], p, gy),)
 
 
 def spread(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:

@@ -25,7 +25,7 @@ def _peak_fills(f: Any, case: Case) -> Claim:
     """An image of -1 with one 2 becomes 2 where a window reads that, and stays -1 elsewhere; no padding, stride 1."""
     options = {**case.options, "stride": 1, "padding": 0, "ceil_mode": False}
     g = shared.grid_of(case, **options)
-    image, at = shared.lone(g, case.seed, -1.0, 2.0)
+    image, at = shared.lone(g.size, case.seed, -1.0, 2.0)
     return claim(f(image, **options), np.where(shared.reads(g, at), 2.0, -1.0)[None, None])
 
 
@@ -36,7 +36,7 @@ def _fits(case: Case) -> bool:
 def _nan_wins(f: Any, case: Case) -> Claim:
     """An image of 0 with one NaN becomes NaN where the same image with a 2 instead becomes 2, and nowhere else."""
     g = shared.grid_of(case)
-    (nan, _), (two, _) = (shared.lone(g, case.seed, 0.0, value) for value in (np.nan, 2.0))
+    (nan, _), (two, _) = (shared.lone(g.size, case.seed, 0.0, value) for value in (np.nan, 2.0))
     peak = f(two, **case.options).value
     return claim(f(nan, **case.options), np.where(peak == 2, np.nan, peak))
 
@@ -87,7 +87,7 @@ def _arrives(f: Any, case: Case) -> Claim:
 def _peak_collects(f: Any, case: Case) -> Claim:
     """The one 2 in an image of -1 gets the sum of gy over the windows that read it; exact."""
     g = shared.grid_of(case)
-    image, at = shared.lone(g, case.seed, -1.0, 2.0)
+    image, at = shared.lone(g.size, case.seed, -1.0, 2.0)
     gy = shared.signs(case, (1, 1, *g.out))
     gx = f.vjp(gy, image, **case.options)[0].value
     return Claim(gx[(0, 0, *at)], gy[0, 0][shared.reads(g, at)].sum())

@@ -130,11 +130,11 @@ def reads(g: Grid, at: Shape) -> Array:
     return reduce(np.multiply.outer, along)
 
 
-def lone(g: Grid, seed: int, background: float, value: float) -> tuple[Array, Shape]:
+def lone(size: Shape, seed: int, background: float, value: float) -> tuple[Array, Shape]:
     """Return an image (1, 1, *size) of one value but for one entry, and where that is."""
     rng = np.random.default_rng(seed)
-    at = tuple(int(rng.integers(n)) for n in g.size)
-    image = np.full((1, 1, *g.size), background)
+    at = tuple(int(rng.integers(n)) for n in size)
+    image = np.full((1, 1, *size), background)
     image[(0, 0, *at)] = value
     return image, at
 
@@ -231,3 +231,12 @@ def paired_channels(pool: Callable[..., Array]) -> Callable[..., Array]:
         return pool(axes, x[:, order], **options)
 
     return forward
+
+
+def paired_back(gx: Array) -> Array:
+    """Return the gradient of what `paired_channels` reads: the channel before the last gets the gradient of both."""
+    c = gx.shape[1]
+    if c % 2 == 0 or c == 1:
+        return gx
+    last = gx[:, c - 1 :]
+    return np.concatenate([gx[:, : c - 2], gx[:, c - 2 : c - 1] + last, np.zeros_like(last)], axis=1)
