@@ -141,8 +141,13 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     return vjp
 
 
-# autograd must not follow what is updated in place
-_HELD: Mapping[str, tuple[int, ...]] = {"batch_norm": (1, 2), "instance_norm": (1, 2)}
+# autograd must not follow what is updated in place, nor weights for which torch has no derivative
+_HELD: Mapping[str, tuple[int, ...]] = {
+    "batch_norm": (1, 2),
+    "instance_norm": (1, 2),
+    "nll_loss": (2,),
+    "cross_entropy": (2,),
+}
 
 
 def _correlate(axes: int) -> Callable[..., Any]:
@@ -241,7 +246,8 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "fold": F.fold,
     "interpolate": F.interpolate,
     "linear": F.linear,
-    **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1")},
+    **{f"{kind}_loss": getattr(F, f"{kind}_loss") for kind in ("mse", "l1", "smooth_l1", "nll")},
+    "cross_entropy": F.cross_entropy,
     **{
         f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d")
         for kind in ("max", "avg", "adaptive_max", "adaptive_avg")

@@ -39,8 +39,10 @@ from d2lref.ops._interpolate import interpolate as interpolate
 from d2lref.ops._linear import linear as linear
 from d2lref.ops._local_response_norm import local_response_norm as local_response_norm
 from d2lref.ops._loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from d2lref.ops._loss import cross_entropy as cross_entropy
 from d2lref.ops._loss import l1_loss as l1_loss
 from d2lref.ops._loss import mse_loss as mse_loss
+from d2lref.ops._loss import nll_loss as nll_loss
 from d2lref.ops._loss import smooth_l1_loss as smooth_l1_loss
 from d2lref.ops._maxout import maxout as maxout
 from d2lref.ops._norm import group_norm as group_norm

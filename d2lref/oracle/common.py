@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d2lref.oracle.caller import Caller, Crossing, Unsupported
+from d2lref.oracle.values import fill
 from d2lref.rounding import Pair, claim, inner
 from d2lref.spec import REQUIRED, Array, Case, Claim, Law, Mistake, Op
 
@@ -436,10 +437,20 @@ def _wrong_memory(op: Op) -> tuple[Mistake, ...]:
             ("any memory order gives the same gradients",),
         ),
     ]
-    if [o.linear or o.affine for o in op.operands] != [True]:  # else the gradient does not depend on the array
+    if _reads_first(op):
         cites = "https://github.com/torch/nn/issues/1015"
         made.append(Mistake("the vjp uses what the last forward call saved", cites, *_saving(op), (_AGAIN_VJP,)))
     return tuple(made)
+
+
+def _reads_first(op: Op) -> bool:
+    """Return whether some gradient depends on the first array, as far as the gallery shows."""
+    if [o.linear or o.affine for o in op.operands] == [True]:
+        return False
+    drawn = [fill(op, form, op.regimes[0], seed, "float64") for seed, form in enumerate(op.gallery)]
+    pairs = ([op.vjp(_sent(op, c.cotangents), *c.arrays, **c.options) for c in (case, _blank(case))] for case in drawn)
+    differs = (not _equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True) if a is not None)
+    return not drawn or any(differs)
 
 
 def _wrong_calls(op: Op) -> tuple[Mistake, ...]:

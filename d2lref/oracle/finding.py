@@ -173,9 +173,10 @@ def written_out(op: Op, call: Call, role: str, index: tuple[int, ...]) -> str:
     if not np.isfinite(rest):
         return ""
     if rest:
-        if not op.operands[-1].optional or role != op.outputs[0]:
+        last = op.operands[-1]
+        if not (last.optional and last.differentiable) or role != op.outputs[0]:
             return ""
-        terms.append(f"{_number(rest)} ({op.operands[-1].name})")
+        terms.append(f"{_number(rest)} ({last.name})")
     return f"{' + '.join(terms) or '0 (an empty sum)'} = {expected[0]:.9g}"
 
 

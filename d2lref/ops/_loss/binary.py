@@ -12,6 +12,7 @@ from d2lref.arrays import namespace
 from d2lref.ops._activation.shared import either
 from d2lref.ops._loss.reduction import (
     answer_shape,
+    answered,
     check_reduction,
     check_same,
     draw_reduction,
@@ -250,7 +251,7 @@ def bound(y: Array, precision: Precision, *arrays: Any, reduction: str = "mean")
     del y
     run = Running(precision)
     with np.errstate(all="ignore"):
-        return run.answer(reduced_pair(run, _losses(run, *arrays), reduction))
+        return answered(run, reduced_pair(run, _losses(run, *arrays), reduction))
 
 
 def vjp_bound(

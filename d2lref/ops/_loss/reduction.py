@@ -103,6 +103,11 @@ def shared_pair(run: Running, gy: Pair, losses: Shape, reduction: str) -> Pair:
     return gy.map(lambda a: np.broadcast_to(a, losses))
 
 
+def answered(run: Running, a: Pair) -> np.ndarray:
+    """Return the bound of the answer; what is known to be NaN or infinite stays so in every format."""
+    return np.where(np.isfinite(a.value), run.answer(a), a.error)
+
+
 # 3 Cases
 
 

@@ -14,6 +14,7 @@ from d2lref.arrays import namespace
 from d2lref.ops._activation.shared import either
 from d2lref.ops._loss.reduction import (
     answer_shape,
+    answered,
     check_reduction,
     check_same,
     draw_reduction,
@@ -173,7 +174,7 @@ class Regression:
         run = Running(precision)
         with np.errstate(all="ignore"):
             d = run.sub(given(precision, x), given(precision, target))
-            return run.answer(reduced_pair(run, self.function_pair(run, d, **options), reduction))
+            return answered(run, reduced_pair(run, self.function_pair(run, d, **options), reduction))
 
     def vjp_bound(
         self,
