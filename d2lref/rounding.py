@@ -125,7 +125,7 @@ class Ulp:
     """Accuracy that an implementation declares for its elementary functions, in ulps (2u |y|) of the accumulator.
 
     A pair (a, b) declares a + b |x| ulps at x: CUDA's __expf is within 2 + 1.173 |x| of them. What rounds to a limit is
-    the limit: tanh and erf are 1, and 1 / (1 + e) is, from where they differ from it by less than u / 4.
+    the limit: tanh and erf are 1, and 1 / (1 + e) is, from where they differ from it by less than u / 64.
     """
 
     exp: Ulps = 2.0

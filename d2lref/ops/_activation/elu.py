@@ -80,20 +80,15 @@ def _slope(run: Running, x: Pair, *, alpha: float) -> Pair:
 def bound(y: Array, precision: Precision, x: Array, *, alpha: float = 1.0) -> np.ndarray:
     """Pairs on alpha expm1(x); exact where x > 0."""
     del y
-    left = abs(alpha) * precision.u + precision.tiny  # alpha is rounded, and so may its product with -1 be
-    return answered(_answer, precision, x, at_infinity=np.where(x < 0, left, 0.0), alpha=alpha)
+    return answered(_answer, precision, x, at_infinity=np.where(x < 0, np.nan, 0.0), alpha=alpha)
 
 
 def vjp_bound(
     grads: tuple[Array, ...], precision: Precision, gy: Array, x: Array, *, alpha: float = 1.0
 ) -> tuple[np.ndarray]:
-    """Pairs on gy alpha e^x and gy (y + alpha); |gy| |1 - alpha| more at 0, where any subgradient will do.
-
-    At -inf a gradient formed from y + alpha is wrong by the rounding of both.
-    """
+    """Pairs on gy alpha e^x and gy (y + alpha); |gy| |1 - alpha| more at 0, where any subgradient will do."""
     del grads
-    far = np.where(x < 0, np.abs(gy) * abs(alpha) * 4 * precision.u, 0.0)
-    return (gradient(_slope, precision, gy, x, at_infinity=far, alpha=alpha),)
+    return (gradient(_slope, precision, gy, x, alpha=alpha),)
 
 
 # 5 Cases and rejections

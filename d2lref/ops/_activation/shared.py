@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from d2lref.algorithms.moment_bounds import given
-from d2lref.rounding import HOST, PRESETS, Pair, Precision, Running, claim
+from d2lref.rounding import HOST, PRESETS, Pair, Precision, Running, claim, round_to, store_bound
 from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Shape
 
 Part = Callable[..., np.ndarray]
@@ -63,11 +63,11 @@ def either(first: Pair, *others: Pair) -> Pair:
 
 
 def at_limit(run: Running, pair: Pair, limit: Array, tail: Array) -> Pair:
-    """Return the pair, `limit` within `tail` where the tail is below u / 4: what rounds to a limit is the limit.
+    """Return the pair, `limit` within `tail` where the tail is below u / 64: what rounds to a limit is the limit.
 
     A float64 reference comes as near as its own rounding lets it, and is the limit as well once the tail is below that.
     """
-    known, own = np.asarray(tail) < run.p.accumulator.u / 4, np.asarray(tail) >= HOST.u / 4
+    known, own = np.asarray(tail) < run.p.accumulator.u / 64, np.asarray(tail) >= HOST.u / 4
     error = tail + np.where(own, 4 * HOST.u * np.abs(limit), 0.0)
     return Pair(np.where(known, limit, pair.value), np.where(known, error, pair.error))
 
@@ -78,36 +78,55 @@ def may_vanish(run: Running, pair: Pair) -> Pair:
     return Pair(pair.value, np.where(size < 4 * run.p.accumulator.nmin, np.maximum(pair.error, size), pair.error))
 
 
-def answered(
-    answer: Callable[..., Pair], p: Precision, x: Array, *, at_infinity: Array = 0.0, **options: Any
-) -> np.ndarray:
-    """Return the bound of answer(run, x, **options), and `at_infinity` where x is infinite; NaN must stay NaN.
+FAR = 2.0**10
+"""A number at which each of these functions has reached its limit, or has the slope that it has at infinity."""
 
+
+def _within_reach(x: Array) -> np.ndarray:
+    """Return x with FAR for infinity, and 0 for NaN."""
+    return np.where(np.isnan(x), 0.0, np.where(np.isinf(x), np.copysign(FAR, x), x))
+
+
+def stored(run: Running, pair: Pair) -> np.ndarray:
+    """Return the bound of an answer: the pair's error after the store, which changes no number of the format."""
+    exact = round_to(pair.value, run.p.storage) == pair.value
+    return store_bound(pair.error, pair.value, run.p, exact=exact)
+
+
+def answered(
+    answer: Callable[..., Pair], p: Precision, x: Array, *, at_infinity: Array = np.nan, **options: Any
+) -> np.ndarray:
+    """Return the bound of answer(run, x, **options), at infinity that of its limit; NaN must stay NaN.
+
+    at_infinity: what to return where x is infinite instead, 0 for an answer that must be infinite, NaN for the limit.
     Where subnormals are flushed, one in x counts as zero.
     """
-    run, finite = Running(p), np.where(np.isfinite(x), x, 0.0)
+    run = Running(p)
     with np.errstate(all="ignore"):
-        error = run.answer(answer(run, given(p, finite), **options))
-    return np.where(np.isfinite(x), error, np.where(np.isnan(x), 0.0, at_infinity))
+        error = stored(run, answer(run, given(p, _within_reach(x)), **options))
+    error = np.where(np.isinf(x) & ~np.isnan(at_infinity), at_infinity, error)
+    return np.where(np.isnan(x), 0.0, error)
 
 
 def gradient(
-    slope: Callable[..., Pair], p: Precision, gy: Array, x: Array, *, at_infinity: Array = 0.0, **options: Any
+    slope: Callable[..., Pair], p: Precision, gy: Array, x: Array, *, at_infinity: Array = np.nan, **options: Any
 ) -> np.ndarray:
-    """Return the bound of gy slope(run, x, **options); infinite where x is NaN: a gradient there may be anything.
+    """Return the bound of gy slope(run, x, **options), at infinity that of the slope there, or `at_infinity`.
 
-    A slope of exactly 0 or 1 selects and computes nothing. Products may be taken in any order: each of at most four may
-    lose `tiny`, times the factors that are still to come, none above 1 + |x| nor, since the rest vanishes beyond, 2^10.
+    Infinite where x is NaN: a gradient there may be anything. A slope of exactly 0 or 1 selects and computes nothing.
+    Products may be taken in any order: each of at most four may lose `tiny`, times the factors that are still to come,
+    none above 1 + |x| nor, since the rest vanishes beyond, 2^10.
     """
-    run, finite = Running(p), np.where(np.isfinite(x), x, 0.0)
+    run, near = Running(p), _within_reach(x)
     with np.errstate(all="ignore"):
-        g, s = given(p, gy), slope(run, given(p, finite), **options)
+        g, s = given(p, gy), slope(run, given(p, near), **options)
         dx = run.mul(g, s)
-        lost = 4 * p.tiny * (1 + np.minimum(np.abs(finite), 2.0**10)) * (1 + np.abs(gy))
-        error = run.answer(Pair(dx.value, dx.error + lost))
+        lost = 4 * p.tiny * (1 + np.minimum(np.abs(near), FAR)) * (1 + np.abs(gy))
+        error = stored(run, Pair(dx.value, dx.error + lost))
         selected = (s.error == 0) & ((s.value == 0) | (s.value == 1))
         error = np.where(selected, g.error * s.value, error)
-    return np.where(np.isfinite(x), error, np.where(np.isnan(x), np.inf, at_infinity))
+    error = np.where(np.isinf(x) & ~np.isnan(at_infinity), at_infinity, error)
+    return np.where(np.isnan(x), np.inf, error)
 
 
 # 3 Laws

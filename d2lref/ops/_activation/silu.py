@@ -84,7 +84,7 @@ def slope(run: Running, x: Pair) -> Pair:
         run.add(y, run.mul(run.mul(x, y), other)),
     )
     tail = np.where(x.value > 0, (1 + np.abs(x.value)) * np.exp(-np.abs(x.value)), np.inf)
-    saturated = np.exp(-np.abs(x.value)) < run.p.accumulator.u / 4
+    saturated = np.exp(-np.abs(x.value)) < run.p.accumulator.u / 64
     return may_vanish(run, at_limit(run, inside, 1.0, np.where(saturated, tail, np.inf)))
 
 

@@ -114,7 +114,7 @@ def _slope(run: Running, x: Pair, *, beta: float, threshold: float) -> Pair:
 def bound(y: Array, precision: Precision, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
     """Pairs on both ways to take log(1 + e^z) / beta; exact above the threshold."""
     del y
-    return answered(_answer, precision, x, beta=beta, threshold=threshold)
+    return answered(_answer, precision, x, at_infinity=np.where(x < 0, np.nan, 0.0), beta=beta, threshold=threshold)
 
 
 def vjp_bound(

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from d2lref.ops._activation.piecewise import bounds, definition, laws, mistakes
 from d2lref.ops._activation.shared import REGIMES, cases, shape, sizes
 from d2lref.spec import Array, Draw, Form, Op, Operand, Variant
@@ -15,14 +13,9 @@ def leaky_cases(draw: Draw) -> Form:
     return Form((sizes(draw),), {"negative_slope": draw.choice(0.01, 0.5, 0.0, 2.0)})
 
 
-def _left_infinity(x: Array, **options: Any) -> np.ndarray:
-    """Return where x is -inf and multiplied by 0."""
-    return np.asarray((x == -np.inf) & (options.get("negative_slope", 0.0) == 0.0))
-
-
 def _op(name: str, define: Callable[..., Array], vjp: Callable[..., tuple[Array]], **told: Any) -> Op:
     """Return an op of one array; told: what differs, with the pairs of answer and derivative."""
-    answer, slope, unknown = told.pop("answer"), told.pop("slope"), told.pop("unknown", bounds.nowhere)
+    answer, slope, far = told.pop("answer"), told.pop("slope"), told.pop("at_infinity", bounds.limited)
     plain: dict[str, Any] = {"options": {}, "cases": cases, "gallery": (Form(((2, 3, 4, 4),), {}),)}
     return Op(
         name=name,
@@ -30,7 +23,7 @@ def _op(name: str, define: Callable[..., Array], vjp: Callable[..., tuple[Array]
         shape=shape,
         definition=define,
         vjp=vjp,
-        bound=bounds.bound_of(answer, unknown),
+        bound=bounds.bound_of(answer, far),
         vjp_bound=bounds.vjp_bound_of(slope),
         regimes=REGIMES,
         rejections=(),
@@ -56,7 +49,7 @@ leaky_relu = _op(
     definition.leaky_relu_vjp,
     answer=bounds.leaky,
     slope=bounds.leaky_slope,
-    unknown=_left_infinity,
+    at_infinity=bounds.leaking,
     options={"negative_slope": 0.01},
     variants={"sum of parts": Variant(definition.sum_of_parts)},
     cases=leaky_cases,
@@ -84,7 +77,7 @@ hardswish = _op(
     definition.hardswish_vjp,
     answer=bounds.swish,
     slope=bounds.swish_slope,
-    unknown=_left_infinity,
+    at_infinity=bounds.gated,
     variants={"gated": Variant(definition.gated)},
     laws=laws.HARDSWISH_LAWS,
     mistakes=mistakes.HARDSWISH_MISTAKES,

@@ -86,32 +86,40 @@ def swish_slope(run: Running, x: Pair) -> Pair:
     return _chosen(slope, _jumps(run, x, {-3.0: 1 / 2, 3.0: 1 / 2}))
 
 
-def bound_of(answer: Callable[..., Pair], unknown: Callable[..., Any]) -> Callable[..., np.ndarray]:
-    """Return the bound of a pair; unknown(x, **options) says at which infinities there is none."""
+def bound_of(answer: Callable[..., Pair], at_infinity: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    """Return the bound of a pair; at_infinity(x, **options) is that of `shared.answered`."""
 
     def bound(y: Array, precision: Precision, x: Array, **options: Any) -> np.ndarray:
         """Pairs on the polynomial of each part, exact where it is x or a constant."""
         del y
-        far = np.where(unknown(x, **options), np.inf, 0.0)
-        return answered(answer, precision, x, at_infinity=far, **options)
+        return answered(answer, precision, x, at_infinity=at_infinity(x, **options), **options)
 
     return bound
 
 
 def vjp_bound_of(slope: Callable[..., Pair]) -> Callable[..., tuple[np.ndarray]]:
+    """Return the bound of the gradient by the pair of the derivative."""
+
     def vjp_bound(
         grads: tuple[Array, ...], precision: Precision, gy: Array, x: Array, **options: Any
     ) -> tuple[np.ndarray]:
-        """Pairs on gy times the derivative, and the jump of it at the ends of the parts.
-
-        A slope is rounded where x is infinite as everywhere on its part.
-        """
+        """Pairs on gy times the derivative, and the jump of it at the ends of the parts."""
         del grads
-        far = np.abs(gy) * abs(options.get("negative_slope", 0.0)) * 4 * precision.u
-        return (gradient(slope, precision, gy, x, at_infinity=np.where(x < 0, far, 0.0), **options),)
+        return (gradient(slope, precision, gy, x, **options),)
 
     return vjp_bound
 
 
-def nowhere(x: Array, **_options: Any) -> np.ndarray:
-    return np.zeros(np.shape(x), bool)
+def limited(x: Array) -> np.ndarray:
+    """Return NaN: the answer at infinity is a limit."""
+    return np.full(np.shape(x), np.nan)
+
+
+def leaking(x: Array, *, negative_slope: float) -> np.ndarray:
+    """Return 0, the answer at infinity is infinite, but infinity where it is -inf times 0."""
+    return np.where((x < 0) & (negative_slope == 0), np.inf, 0.0)
+
+
+def gated(x: Array) -> np.ndarray:
+    """Return 0 at inf, and infinity at -inf, which is multiplied by 0."""
+    return np.where(x < 0, np.inf, 0.0)

@@ -47,7 +47,8 @@ def _at_zero(f: Any, case: Case) -> Claim:
     found = f.vjp(gy, np.zeros_like(gy), **case.options)[0].value
     low, high = np.fmin(gy, gy * slope), np.fmax(gy, gy * slope)
     # fmax and fmin, and not clip: a NaN must differ from where it should be
-    error = 4 * f.precision.u * np.abs(gy) * slope + f.precision.tiny
+    p = f.precision
+    error = 4 * (p.u + p.stored.u) * np.abs(gy) * slope + p.tiny + p.stored.eta
     return Claim(found, np.fmin(np.fmax(found, low), high), error)
 
 

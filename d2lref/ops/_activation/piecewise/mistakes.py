@@ -178,6 +178,10 @@ def _cancelling_gate(x: Array) -> Array:
     return np.where(np.isfinite(x), np.maximum(line, 0) - np.maximum(line - 1, 0), hardsigmoid(x))
 
 
+def _line(x: Array) -> Array:
+    return (x + 3) / 6
+
+
 def _fifth_of_the_gradient(gy: Array, x: Array) -> tuple[Array]:
     return (np.where(np.abs(x) < np.asarray(2.5, x.dtype), gy * np.asarray(0.2, gy.dtype), np.zeros_like(gy)),)
 
@@ -204,6 +208,12 @@ HARDSIGMOID_MISTAKES = (
         "is a difference of two relus, which cancels for large numbers",
         "https://github.com/tinygrad/tinygrad/pull/18063",
         _cancelling_gate,
+        caught_by=("outside -3 and 3, y is 0 or 1",),
+    ),
+    Mistake(
+        "has lost the ends of its clip",
+        "https://github.com/Tencent/ncnn/issues/1609",
+        _line,
         caught_by=("outside -3 and 3, y is 0 or 1",),
     ),
     Mistake(
@@ -238,6 +248,10 @@ def _cancelling_swish(x: Array) -> Array:
     return np.where(np.isfinite(x), x * gate / 6, hardswish(x))
 
 
+def _parabola(x: Array) -> Array:
+    return np.where(np.isfinite(x), x * _line(x), hardswish(x))
+
+
 def _gate_alone(x: Array) -> Array:
     return hardsigmoid(x)
 
@@ -267,6 +281,12 @@ HARDSWISH_MISTAKES = (
         "has a gate that cancels for large numbers",
         "https://github.com/tinygrad/tinygrad/pull/18028",
         _cancelling_swish,
+        caught_by=("outside -3 and 3, y is 0 or x",),
+    ),
+    Mistake(
+        "has lost the ends of its clip",
+        "https://github.com/Tencent/ncnn/issues/1609",
+        _parabola,
         caught_by=("outside -3 and 3, y is 0 or x",),
     ),
     Mistake(
