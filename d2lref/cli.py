@@ -24,7 +24,8 @@ from d2lref.chance import ALPHA, EACH, READINGS
 from d2lref.oracle import report as reports
 from d2lref.oracle.caller import OffGrid
 from d2lref.oracle.common import all_laws
-from d2lref.oracle.distributions import again, all_trials, held
+from d2lref.oracle.distributions import again
+from d2lref.oracle.draw_laws import all_trials, held
 from d2lref.oracle.judge import Verdict, hold
 from d2lref.spec import REQUIRED, Distribution, Subject
 

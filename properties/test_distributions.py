@@ -22,18 +22,17 @@ import d2lref
 from d2lref import catalogue, chance, cli, inits, ops
 from d2lref.inits._laws import median
 from d2lref.inits._orthogonal import bound as orthogonality
-from d2lref.ops._dropout import bound as scaling
+from d2lref.ops._dropout.definition import bound as scaling
 from d2lref.oracle import NUMPY, Implementation, Interrupted, Library, Status
 from d2lref.oracle.distributions import (
     LARGE,
-    all_trials,
-    common_mistakes,
     hold,
     hold_mistake,
     large_case,
     sampler,
     small_case,
 )
+from d2lref.oracle.draw_laws import all_trials, common_mistakes
 from d2lref.oracle.sampling import Sampler, data
 from d2lref.oracle.sources import replayed, seeded
 from d2lref.rounding import FORMATS, PRESETS, round_to

@@ -14,7 +14,7 @@ from d2lref.oracle.common import common_laws as common_laws
 from d2lref.oracle.common import common_mistakes as common_mistakes
 from d2lref.oracle.distributions import Run as Run
 from d2lref.oracle.distributions import draw as draw
-from d2lref.oracle.distributions import held as held
+from d2lref.oracle.draw_laws import held as held
 from d2lref.oracle.finding import Finding as Finding
 from d2lref.oracle.implementation import NUMPY as NUMPY
 from d2lref.oracle.implementation import Implementation as Implementation

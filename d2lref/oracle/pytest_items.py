@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 
-from d2lref.oracle.distributions import held
+from d2lref.oracle.draw_laws import held
 from d2lref.oracle.judge import Status
 from d2lref.oracle.report import Report
 from d2lref.spec import Subject
