@@ -297,7 +297,8 @@ def _terms(node: ast.AST) -> Iterator[ast.AST]:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
         yield node.operand
     if isinstance(node, ast.BoolOp):
-        yield from (_with(node, values=[v for v in node.values if v is not each]) for each in node.values)
+        rest = ([v for v in node.values if v is not each] for each in node.values)
+        yield from (_with(node, values=values) if len(values) > 1 else values[0] for values in rest)
     if isinstance(node, ast.IfExp):
         yield from (node.body, node.orelse)
     if isinstance(node, ast.comprehension) and node.ifs:
@@ -402,15 +403,15 @@ def _executed(name: str, tree: ast.Module, made: Mapping[str, ModuleType]) -> Mo
     real = sys.modules[name]
     module = ModuleType(name)
     module.__dict__.update({k: v for k, v in vars(real).items() if k.startswith("__") and k != "__builtins__"})
-    package = sys.modules[real.__package__ or name]
-    before = {each: (sys.modules[each], getattr(package, each.rpartition(".")[2], None)) for each in made}
+    places = {each: (sys.modules[each.rpartition(".")[0]], each.rpartition(".")[2]) for each in made}
+    before = {each: (sys.modules[each], getattr(*place, None)) for each, place in places.items()}
     try:
         for each, other in made.items():
             sys.modules[each] = other
-            setattr(package, each.rpartition(".")[2], other)
+            setattr(*places[each], other)
         exec(compile(tree, f"<{name} with a change>", "exec"), module.__dict__)  # noqa: S102 - our own text
     finally:
         for each, (other, attribute) in before.items():
             sys.modules[each] = other
-            setattr(package, each.rpartition(".")[2], attribute)
+            setattr(*places[each], attribute)
     return module
