@@ -210,7 +210,7 @@ def uncentred_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, axes: 
 
     The same dx without x - m, so that the sums run over the input itself. b is computed once: what it is wrong by
     multiplies x - m, while each of the four products r g, b x, b m and r mean of g rounds by its own size, at most 4
-    times.
+    times. Infinite where one of them may overflow.
     """
     r, m = stats.root, stats.mean
     middle, along = run.mean(g, axes), run.mean(run.mul(g, x), axes)
@@ -221,7 +221,7 @@ def uncentred_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, axes: 
     sizes = most(r) * (most(g) + most(middle)) + most(b) * (most(x) + most(m))
     slips = b.error * distance + most(b) * (x.error + m.error)
     less = lost(run, most(m) * most(middle) + most(along), most(r), most(r), most(r), most(x) + most(m))
-    return plain.error + slips + grown(run, 4) * sizes + less
+    return unless(plain.error + slips + grown(run, 4) * sizes + less, sizes, run)
 
 
 def weight_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, hat: Pair, over: Axes) -> Pair:
