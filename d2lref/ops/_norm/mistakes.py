@@ -23,7 +23,6 @@ ROOTS: Mapping[str, Root] = {
     "right": lambda v, eps, n: np.sqrt(v + eps),
     "unbiased": lambda v, eps, n: np.sqrt(v * (n / max(n - 1, 1)) + eps),
     "outside": lambda v, eps, n: np.sqrt(v) + eps,
-    "twice": lambda v, eps, n: np.sqrt(v + eps) + eps,
     "squared": lambda v, eps, n: (v + eps) * (v + eps),
 }
 """What divides x - m, for the variance v of n values."""
