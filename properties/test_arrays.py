@@ -12,7 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2lref.arrays import blocks, dilate, namespace, overlap_add, pad, per_axis, to_numpy, windows, zeros
+from d2lref.arrays import (
+    KEPT,
+    blocks,
+    dilate,
+    namespace,
+    overlap_add,
+    pad,
+    per_axis,
+    remembered,
+    sliding,
+    to_numpy,
+    windows,
+    zeros,
+)
 from d2lref.spec import Shape
 
 LIBRARIES: dict[str, Callable[[np.ndarray], Any]] = {"array_api_strict": array_api_strict.asarray, "numpy": np.asarray}
@@ -98,6 +111,15 @@ def test_windows_read_at_stride_times_place_plus_dilation_times_tap(library: str
         np.testing.assert_array_equal(result[(..., *place, *tap)], x[(..., *source)])
 
 
+@given(scan=scans())
+def test_sliding_shows_the_windows_and_shares_memory(scan: tuple[Any, ...]) -> None:
+    x, *geometry = scan
+    view = sliding(x, *geometry)
+    np.testing.assert_array_equal(view, windows(x, *geometry))
+    assert np.shares_memory(view, x) or not x.size or not x.flags.c_contiguous
+    assert not np.shares_memory(windows(x, *geometry), x)
+
+
 @every_library
 @given(scan=scans(), seed=st.integers(0, 2**32))
 def test_overlap_add_is_the_adjoint_of_windows(library: str, scan: tuple[Any, ...], seed: int) -> None:
@@ -178,3 +200,53 @@ def test_arrays_share_one_namespace_or_none() -> None:
 )
 def test_per_axis_repeats_a_number_and_keeps_a_tuple(value: Any, expected: Shape) -> None:
     assert per_axis(value, 3) == expected
+
+
+def test_what_is_remembered_is_answered_once_for_arguments_of_the_same_types() -> None:
+    asked_for: list[Any] = []
+
+    @remembered
+    def answer(*arguments: Any, **options: Any) -> Any:
+        asked_for.append((arguments, options))
+        return arguments, options
+
+    different: list[Any] = [
+        1,
+        1.0,
+        True,
+        (1, 2),
+        [1, 2],
+        (1.0, 2),
+        (1, 2.0),
+        (True, 2),
+        np.int64(1),
+        np.float32(1),
+        "1",
+    ]
+    for value in different * 2:
+        assert answer("x", size=value) == (("x",), {"size": value})
+    assert len(asked_for) == len(different)
+    assert [type(options["size"]) for _, options in asked_for] == [type(value) for value in different]
+
+
+def test_what_cannot_be_remembered_is_answered_anew() -> None:
+    calls: list[Any] = []
+
+    @remembered
+    def answer(value: Any) -> str:
+        calls.append(value)
+        if value is None:
+            raise ValueError("no value")
+        return "found"
+
+    nameless = lambda: None  # noqa: E731 - a function without a place of its own cannot be pickled
+    assert [answer(nameless), answer(nameless), len(calls)] == ["found", "found", 2]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no value"):
+            answer(None)
+    assert len(calls) == 4
+    for number in range(KEPT + 2):
+        answer(number)
+    answer(KEPT + 1)
+    answer(0)
+    assert len(calls) == 4 + KEPT + 3

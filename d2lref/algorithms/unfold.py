@@ -13,7 +13,9 @@ from functools import reduce
 from itertools import product
 from operator import add
 
-from d2lref.arrays import dilate, namespace, pad
+import numpy as np
+
+from d2lref.arrays import dilate, namespace, pad, sliding
 from d2lref.spec import Array, Shape
 
 Way = Callable[[Array, Array, Shape, Shape], Array]
@@ -42,12 +44,16 @@ def by_columns(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
     Returns (N, G, K, *out). The columns hold every pixel up to once per tap. Source: Chellapilla, Puri and Simard 2006,
     High performance convolutional neural networks for document processing, section 2.2.
     """
-    xp = namespace(x, w)
-    (n, g, c), (_, k, _, *window) = x.shape[:3], w.shape
-    views = taps(x, tuple(window), stride, dilation)
-    out = views[0].shape[3:]
-    columns = xp.reshape(xp.stack(views, axis=3), (n, g, c * len(views), math.prod(out)))
-    return xp.reshape(xp.matmul(xp.reshape(w, (g, k, c * len(views))), columns), (n, g, k, *out))
+    xp, window = namespace(x, w), w.shape[3:]
+    out = output_size(x.shape[3:], window, stride, dilation)
+    (n, g, c), k = x.shape[:3], w.shape[1]
+    rows, columns = (g, k, c * math.prod(window)), (n, g, c * math.prod(window), math.prod(out))
+    if type(x) is np.ndarray:
+        space, taps_ = range(3, x.ndim), range(x.ndim, 2 * x.ndim - 3)
+        seen = np.ascontiguousarray(sliding(x, window, stride, dilation).transpose(0, 1, 2, *taps_, *space))
+        return np.matmul(w.reshape(rows), seen.reshape(columns)).reshape(n, g, k, *out)
+    views = xp.stack(taps(x, window, stride, dilation), axis=3)
+    return xp.reshape(xp.matmul(xp.reshape(w, rows), xp.reshape(views, columns)), (n, g, k, *out))
 
 
 def by_taps(x: Array, w: Array, stride: Shape, dilation: Shape) -> Array:
