@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from d2lref.algorithms import fourier, unfold
-from d2lref.arrays import axis_integers, namespace, pad, windows
+from d2lref.arrays import axis_integers, namespace, pad, remembered, windows
 from d2lref.rounding import Precision, multilinear_bound, multilinear_spread
 from d2lref.spec import Array, Shape, Variant
 
@@ -41,6 +41,7 @@ def shape(axes: int, x: Shape, weight: Shape, bias: Shape | None = None, **optio
     return ((x[0], weight[0], *geometry(axes, x, weight, bias, **options).out),)
 
 
+@remembered
 def geometry(
     axes: int,
     x: Shape,

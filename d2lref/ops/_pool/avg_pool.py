@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from d2lref.algorithms import unfold
-from d2lref.arrays import namespace, zeros
+from d2lref.arrays import namespace, remembered, zeros
 from d2lref.ops._pool import mean
 from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted
 from d2lref.rounding import Precision, multilinear_spread
@@ -29,6 +29,7 @@ def shape(axes: int, x: Shape, **options: Any) -> tuple[Shape]:
     return ((*x[:2], *plan(axes, x, **options)[0].out),)
 
 
+@remembered
 def plan(
     axes: int, x: Shape, *, count_include_pad: bool = True, divisor_override: int | None = None, **options: Any
 ) -> tuple[Grid, Array]:

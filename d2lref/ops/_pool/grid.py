@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from d2lref.algorithms import unfold
-from d2lref.arrays import axis_integers, namespace, overlap_add, pad, windows
+from d2lref.arrays import axis_integers, namespace, overlap_add, pad, remembered, windows
 from d2lref.spec import Array, Shape
 
 # 1 Shape
@@ -46,6 +46,7 @@ class Grid:
         return range(-p, self.out[axis] * s - p, s)
 
 
+@remembered
 def grid(
     kind: str,
     axes: int,

@@ -47,9 +47,12 @@ def _mean_bound(
     is divided, which must not overflow; magnitude: S; lost: what flushed inputs take away; unit: of the terms that are
     divided by powers of two. `sum_bound` adds underflow and the store.
     """
-    rough = np.where(terms > 0, terms + r * (1 + 2 * r * p.u) * (1 + terms * p.u), 0.0)
-    fine = sum_bound(magnitude, terms, y, p, unit, exact_operands=True, lost=lost)
-    error = np.where(plain, fine, sum_bound(magnitude, rough, y, p, exact_operands=True, lost=lost))
+    error = np.zeros(y.shape)
+    if plain.any():
+        error = sum_bound(magnitude, terms, y, p, unit, exact_operands=True, lost=lost)
+    if not plain.all():
+        rough = np.where(terms > 0, terms + r * (1 + 2 * r * p.u) * (1 + terms * p.u), 0.0)
+        error = np.where(plain, error, sum_bound(magnitude, rough, y, p, exact_operands=True, lost=lost))
     return np.where(total * (1 + (terms + 2) * (p.u + HOST.u)) < p.accumulator.fmax, error, np.inf)
 
 
