@@ -12,7 +12,7 @@ cited where they are used:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,7 +23,7 @@ from d2lref.spec import Array, Claim
 # 1 Formats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Format:
     """A binary floating-point format: p significand bits, exponents emin to emax (IEEE 754-2019, section 3.3)."""
 
@@ -32,22 +32,22 @@ class Format:
     emin: int
     emax: int
 
-    @property
+    @cached_property
     def u(self) -> float:
         """Unit roundoff 2^-p: the largest relative error of rounding to nearest (ASNA, Theorem 2.2)."""
         return 2.0**-self.p
 
-    @property
+    @cached_property
     def nmin(self) -> float:
         """Smallest positive normal number, 2^emin."""
         return 2.0**self.emin
 
-    @property
+    @cached_property
     def eta(self) -> float:
         """Smallest positive subnormal number, 2^(emin - p + 1)."""
         return 2.0 ** (self.emin - self.p + 1)
 
-    @property
+    @cached_property
     def fmax(self) -> float:
         """Largest finite number, (2 - 2^(1-p)) 2^emax."""
         return (2.0 - 2.0 ** (1 - self.p)) * 2.0**self.emax
@@ -111,7 +111,8 @@ def lattice_unit(array: Array | None) -> float:
         return 0.0
     n = (significand * 2.0**HOST.p).astype(np.int64)
     bits = np.ldexp((n & -n).astype(np.float64), exponent - HOST.p)
-    return float(bits.min(initial=np.inf, where=n != 0))
+    least = float(bits.min(initial=np.inf))
+    return least or float(bits.min(initial=np.inf, where=n != 0))
 
 
 # 2 Precision
@@ -161,7 +162,7 @@ class Ulp:
         return np.asarray(least + growth * np.abs(x)) if growth else np.asarray(least)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Precision:
     """The arithmetic that an implementation claims; every field has a default.
 
@@ -198,32 +199,32 @@ class Precision:
         if not isinstance(self.ulp, Ulp):
             raise ValueError(f"Precision: ulp={self.ulp!r}, expected an Ulp")
 
-    @property
+    @cached_property
     def stored(self) -> Format:
         """Format of inputs and answers."""
         return FORMATS[self.storage]
 
-    @property
+    @cached_property
     def accumulator(self) -> Format:
         """Format in which sums are formed."""
         return FORMATS[self.accumulate or ("float64" if self.storage == "float64" else "float32")]
 
-    @property
+    @cached_property
     def u(self) -> float:
         """Largest relative error of one operation: the accumulator's u, or 2u when it truncates (ASNA, section 2.1)."""
         return self.accumulator.u * (2 if self.rounding == "truncate" else 1)
 
-    @property
+    @cached_property
     def flushed(self) -> bool:
         """Whether subnormal inputs and results may count as zero."""
         return self.subnormals == "flushed"
 
-    @property
+    @cached_property
     def tiny(self) -> float:
         """Largest absolute error that underflow adds to one operation: eta, or nmin when results are flushed."""
         return self.accumulator.nmin if self.flushed else self.accumulator.eta
 
-    @property
+    @cached_property
     def operand_error(self) -> float:
         """Largest relative error of a product by rounding its two operands: 2u + u^2, or 3u^2 + 3u^3 for "3xtf32".
 
@@ -235,7 +236,7 @@ class Precision:
         u = FORMATS[OPERANDS[self.operands]].u
         return 3 * u**2 + 3 * u**3 if self.operands == "3xtf32" else 2 * u + u**2
 
-    @property
+    @cached_property
     def operand_growth(self) -> float:
         """By how much of |x y| the products that are added may exceed it: 2u + u^2, or 4u + 6u^2 for "3xtf32".
 
@@ -246,7 +247,7 @@ class Precision:
         u = FORMATS[OPERANDS[self.operands]].u
         return 4 * u + 6 * u**2 if self.operands == "3xtf32" else 2 * u + u**2
 
-    @property
+    @cached_property
     def products(self) -> int:
         """Products that the accumulator adds for one term of the sum."""
         return 3 if self.operands == "3xtf32" else 1
@@ -347,8 +348,7 @@ def sum_bound(
     exact = exact_operands or p.operands is None
     growth = 0.0 if exact and p.products == 1 else p.operand_growth
     with np.errstate(over="ignore", invalid="ignore"):
-        own = _own_error(s, k)
-        s = s + own  # S is itself a float64 sum
+        s = s + (own := _own_error(s, k))  # S is itself a float64 sum
         added = (1 + growth) * s + lost
         relative = k * p.u
         error = relative * added + k * p.tiny * (1 + relative) + lost + own
@@ -356,7 +356,10 @@ def sum_bound(
             error = error + p.operand_error * s
         elif room := _room(unit, p.accumulator, p):
             error = np.where(added <= room, lost, error)
-        error = np.where(added + error < p.accumulator.fmax, error, np.inf)
+        most = added + error
+        if most.max(initial=0.0) < p.accumulator.fmax and p.stored.holds(p.accumulator):
+            return np.asarray(error)  # nothing overflows, and a store changes nothing
+        error = np.where(most < p.accumulator.fmax, error, np.inf)
         return store_bound(error, at_most(y, s), p, exact=added <= _room(unit, p.stored, p))
 
 
@@ -711,7 +714,10 @@ def stack(pairs: list[Pair], axis: int = 0) -> Pair:
 
 def claim(left: Pair | Array, right: Pair | Array) -> Claim:
     """Return the claim that two sides are the same number: they differ by at most the sum of their errors."""
-    a, b = as_pair(left), as_pair(right)
+    a, b = as_pair(left), right
+    if not isinstance(b, Pair):
+        b = np.asarray(b, np.float64)
+        return Claim(a.value, b, a.error if a.shape == b.shape else a.error + np.zeros(b.shape))
     return Claim(a.value, b.value, a.error + b.error)
 
 

@@ -323,5 +323,5 @@ def ratio(difference: Fraction, bound: float) -> float:
 
 def scaled(name: str, factor: float) -> Any:
     """Return the property of Precision times a factor."""
-    right = vars(Precision)[name].fget
+    right = vars(Precision)[name].func
     return property(lambda p: factor * right(p))

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,8 +75,7 @@ class Call:
     layout: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(NamedTuple):
     """One call as it was made: the arrays handed over, by name and as they are after it, and what came back.
 
     wanted: the shape of every answer, None where there is none. read() returns the answers as they are when it is
@@ -154,9 +153,9 @@ class Caller:
         arrays = self._borne(arrays, options)
         stored = self.stored(*arrays)
         wanted = self.op.shape(*map(_shape, arrays), **options)
-        call = Call("forward", arrays, self._keywords(options), _unread(wanted), layout=self.layout)
-        read = self._reader(call)
-        answer = self._run(self.implementation.forward, self.passed(stored), call.options)
+        passed = self._keywords(options)
+        place = self._recorded("forward", arrays, passed, wanted)
+        answer = self._run(self.implementation.forward, self.passed(stored), passed)
         answers = self._outputs(answer, stored)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -165,7 +164,8 @@ class Caller:
 
         known = partial(self.bounds.of, ("forward", *arrays), options, bound)
         in_place = len(self.op.outputs) > 1 and not _is_listed(answer)
-        return Crossing(self._named(stored), answers, wanted, partial(read, answers, wanted, known), in_place)
+        read = partial(self._read, place, "answer", answers, wanted, known)
+        return Crossing(self._named(stored), answers, wanted, read, in_place)
 
     def raw_vjp(self, gy: Any, *arrays: Array, **options: Any) -> Crossing:
         """Return the call of the vjp as it was made: the cotangents count among what was handed over, as gy."""
@@ -173,20 +173,21 @@ class Caller:
             message = "no vjp was given"
             raise WrongAnswer(message)
         arrays = self._borne(arrays, options, vjp=True)
-        stored, sent = self.stored(*arrays), self.stored(*(gy if isinstance(gy, tuple) else (gy,)))
-        cotangent = tuple(sent) if isinstance(gy, tuple) else sent[0]
+        heads = gy if isinstance(gy, tuple) else (gy,)
+        stored, sent = self.stored(*arrays), self.stored(*heads)
         followed = zip(arrays, self.op.operands, strict=True)
         wanted = tuple(_shape(a) if followed_by(o, a) else None for a, o in followed)
-        call = Call("vjp", arrays, self._keywords(options, vjp=True), _unread(wanted), gy, self.layout)
-        read = self._reader(call)
-        handed = [cotangent, *self.passed(stored, vjp=True)]
-        answers = _aligned(self._run(self.implementation.vjp, handed, call.options), wanted)
+        passed = self._keywords(options, vjp=True)
+        place = self._recorded("vjp", arrays, passed, wanted, gy)
+        handed = [tuple(sent) if isinstance(gy, tuple) else sent[0], *self.passed(stored, vjp=True)]
+        answers = _aligned(self._run(self.implementation.vjp, handed, passed), wanted)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
 
-        known = partial(self.bounds.of, ("vjp", *(gy if isinstance(gy, tuple) else (gy,)), *arrays), options, bound)
-        return Crossing(self._named(stored, sent), answers, wanted, partial(read, answers, wanted, known))
+        known = partial(self.bounds.of, ("vjp", *heads, *arrays), options, bound)
+        read = partial(self._read, place, "gradient", answers, wanted, known)
+        return Crossing(self._named(stored, sent), answers, wanted, read)
 
     def _run(self, function: Callable[..., Any], arrays: list[Any], options: Mapping[str, Any]) -> Any:
         """Return what the function answers. Raises Raised when it raises, RefusedLayout under a memory order."""
@@ -200,23 +201,29 @@ class Caller:
         heads = ["gy"] if len(sent) == 1 else [f"gy of {name}" for name in self.op.outputs[: len(sent)]]
         return dict(zip([*heads, *(o.name for o in self.op.operands)], [*sent, *stored], strict=True))
 
-    def _reader(self, call: Call) -> Callable[..., tuple[Pair | None, ...]]:
-        """Return `read` of a Crossing; the call is recorded now, before it is made, its answers when they are read."""
-        role = "gradient" if call.kind == "vjp" else "answer"
-        place = len(self.calls) if self.calls is not None else 0
+    def _recorded(
+        self, kind: str, arrays: tuple[Array, ...], passed: Mapping[str, Any], wanted: tuple[Any, ...], gy: Any = None
+    ) -> int:
+        """Record a call before it is made, without its answers; return its place among the calls."""
+        if self.calls is None:
+            return 0
+        self.calls.append(Call(kind, arrays, passed, tuple(None for _ in wanted), gy, self.layout))
+        return len(self.calls) - 1
+
+    def _read(
+        self,
+        place: int,
+        role: str,
+        answers: tuple[Any, ...],
+        wanted: tuple[Any, ...],
+        bound: Callable[..., tuple[Any, ...]],
+    ) -> tuple[Pair | None, ...]:
+        """Return `read` of a Crossing, and record the answers with the call at that place."""
+        values = self._values(answers, wanted, role)
+        pairs = _pairs(values, bound(values))
         if self.calls is not None:
-            self.calls.append(call)
-
-        def read(
-            answers: tuple[Any, ...], wanted: tuple[Any, ...], bound: Callable[..., tuple[Any, ...]]
-        ) -> tuple[Pair | None, ...]:
-            values = self._values(answers, wanted, role)
-            pairs = _pairs(values, bound(values))
-            if self.calls is not None:
-                self.calls[place] = replace(call, answers=values)
-            return pairs
-
-        return read
+            self.calls[place] = replace(self.calls[place], answers=values)
+        return pairs
 
     def refuses(self, rejection: Rejection) -> str:
         """Return "" when the implementation raises on the bad input and leaves it alone, else what it did."""
@@ -254,7 +261,8 @@ class Caller:
 
         Raises OffGrid when a value does not fit.
         """
-        return [None if a is None else self._store(a) for a in arrays]
+        with np.errstate(over="ignore"):
+            return [None if a is None else self._store(a) for a in arrays]
 
     def _store(self, array: Array) -> Any:
         home = held(array, self.precision.storage)
@@ -282,8 +290,8 @@ class Caller:
 
     def passed(self, stored: list[Any], *, vjp: bool = False) -> list[Any]:
         """Return the arrays to pass: absent ones at the end are omitted, unless the callable demands them."""
-        required = self.implementation.signature(vjp=vjp).required
-        return [*trimmed(stored), *[None] * (required - len(trimmed(stored)))]
+        there = trimmed(stored)
+        return [*there, *[None] * (self.implementation.signature(vjp=vjp).required - len(there))]
 
     def _keywords(self, options: Mapping[str, Any], *, vjp: bool = False) -> dict[str, Any]:
         return self.implementation.keywords(self.op, options, self.left_out, vjp=vjp)
@@ -322,8 +330,10 @@ class Caller:
 
         Raises WrongAnswer for anything that is no plain array of real numbers.
         """
+        back = self.implementation.library.back
+        plain = type(answer) is np.ndarray and back is np.asarray
         try:
-            array: np.ndarray = guarded(_fetched, self.implementation.library.back, answer)
+            array: np.ndarray = answer if plain else guarded(_fetched, back, answer)
         except Raised as error:
             raise WrongAnswer(_unreal(answer, name, f"{type(error.__cause__).__name__}: {error}")) from error
         if array.dtype.kind in "OSUmMc" or issubclass(type(answer), np.ma.MaskedArray):
@@ -369,11 +379,6 @@ def trimmed(arrays: list[Any]) -> list[Any]:
     """Return the arrays without absent ones at the end: None is passed only when a later array is present."""
     last = max((i for i, a in enumerate(arrays) if a is not None), default=-1)
     return arrays[: last + 1]
-
-
-def _unread(wanted: tuple[Any, ...]) -> tuple[None, ...]:
-    """Return the answers of a call that nobody has read."""
-    return tuple(None for _ in wanted)
 
 
 def followed_by(operand: Operand, array: Array | None) -> bool:

@@ -91,6 +91,7 @@ class Campaign:
     stop_at_first: bool
     progress: Callable[[Progress], None] | None
     laws: tuple[Law, ...] = ()
+    apart: tuple[list[Law], list[Law]] = ([], [])
     turns: Counter[str] = field(default_factory=Counter)
     corners: dict[bool, Corners] = field(default_factory=lambda: {True: Corners(), False: Corners()})
     told: dict[str, Finding] = field(default_factory=dict)
@@ -111,6 +112,8 @@ class Campaign:
         for law in absent:
             self.records[law.says].status = Status.ABSENT
         self.laws = tuple(law for law in every if law not in absent)
+        gradients = [law for law in self.laws[1:] if law.definition and law.vjp]
+        self.apart = gradients, [law for law in self.laws[1:] if law not in gradients]
 
     # Drawing
 
@@ -200,19 +203,16 @@ class Campaign:
         Of the others that speak about the case, those that had the fewest turns: each is reached equally often. Which
         is first changes from round to round, so that none keeps step with what else is done every second or third time.
         """
-        gradients = [law for law in self.laws[1:] if law.definition and law.vjp]
-        others = [law for law in self.laws[1:] if law not in gradients]
-        shift = number // max(len(others), 1)
-        ranks = {
-            (self.turns[law.says], (i - shift) % len(others)): law for i, law in enumerate(others) if law.when(case)
-        }
-        third = number % GRADIENTS == 0
-        chosen = [ranks[rank] for rank in sorted(ranks)[: 2 if third and not gradients else 1]]
+        gradients, others = self.apart
+        shift, third = number // max(len(others), 1), number % GRADIENTS == 0
+        ranked = sorted(range(len(others)), key=lambda i: (self.turns[others[i].says], (i - shift) % len(others)))
+        speaking = (others[i] for i in ranked if others[i].when(case))
+        chosen = list(itertools.islice(speaking, 2 if third and not gradients else 1))
         self.turns.update(law.says for law in chosen)
         return [self.laws[0], *(gradients if third else []), *chosen]
 
     def _hold(self, law: Law, f: Caller, drawn: Drawn) -> float:
-        if not law.when(drawn.case) or (len(self.failed_cases[law.says]) >= KEPT and not self._unshrinkable(law)):
+        if len(self.failed_cases[law.says]) >= KEPT and not self._unshrinkable(law):
             return 0.0
         verdict = self._verdict(law, f, drawn.case)
         if verdict.status is Status.SUSPECT:

@@ -73,23 +73,29 @@ def judge(claim: Claim) -> Verdict:
         return Verdict(
             Status.FAIL, Tier.EXACT, np.inf, note=f"shape {left.shape} on the left, {right.shape} on the right"
         )
-    bound = np.broadcast_to(np.asarray(claim.bound, np.float64), left.shape)
+    bound = np.asarray(claim.bound, np.float64)
+    if bound.shape != left.shape:
+        bound = np.broadcast_to(bound, left.shape)
     if not left.size:
         return Verdict(Status.PASS, Tier.EXACT, note=claim.note)
     ratio = _ratios(left, right, bound)
-    at = int(ratio.argmax())
-    index = tuple(int(i) for i in np.unravel_index(at, left.shape))
-    worst = float(ratio[index])
+    index, worst = (0,) * left.ndim, 0.0
+    if ratio is not None:
+        index = tuple(int(i) for i in np.unravel_index(int(ratio.argmax()), left.shape))
+        worst = float(ratio[index])
     tier = Tier.EXACT if bound[index] == 0 else Tier.PROVEN
     status = Status.FAIL if worst > 1 else Status.PASS if _decides(left, right, bound) else Status.UNDECIDABLE
     return Verdict(status, tier, worst, index, float(left[index]), float(right[index]), float(bound[index]), claim.note)
 
 
-def _ratios(left: np.ndarray, right: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    """Return |left - right| / bound; 0 where the sides are equal (or both NaN), or the bound is infinite."""
+def _ratios(left: np.ndarray, right: np.ndarray, bound: np.ndarray) -> np.ndarray | None:
+    """Return |left - right| / bound; 0 where the sides are equal (or both NaN), or the bound is infinite.
+
+    None where all are 0 because the sides are equal.
+    """
     same = left == right
     if same.all():
-        return np.zeros(left.shape)
+        return None
     with np.errstate(all="ignore"):
         error = np.abs(left - right)
         ratio = error / bound
@@ -100,10 +106,14 @@ def _ratios(left: np.ndarray, right: np.ndarray, bound: np.ndarray) -> np.ndarra
 def _decides(left: np.ndarray, right: np.ndarray, bound: np.ndarray) -> bool:
     """Return whether some element's bound is zero or below the largest finite size on either side."""
     least = np.fmin.reduce(bound, axis=None)  # a bound that is no number decides nothing
-    if least == 0:
-        return True
-    both = np.abs(np.concatenate([left.ravel(), right.ravel()]))
-    return bool(least < both[np.isfinite(both)].max(initial=0.0))
+    return bool(least == 0 or least < _largest(left) or least < _largest(right))
+
+
+def _largest(values: np.ndarray) -> float:
+    """Return the largest finite size."""
+    sizes = np.abs(values)
+    largest = float(sizes.max())
+    return largest if largest < np.inf else float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
 
 def hold(law: Law, f: Caller, case: Case) -> Verdict:

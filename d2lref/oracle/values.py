@@ -48,12 +48,12 @@ def ones(op: Op, shapes: Sequence[Shape | None], options: Mapping[str, Any]) -> 
 def held(array: Array, storage: str) -> np.ndarray | None:
     """Return a new array of the storage format's host dtype; None when the format does not hold every value.
 
-    It holds NaN and infinities. bfloat16, which NumPy lacks, is held in float32. Indices are held in int64.
+    It holds NaN and infinities. bfloat16, which NumPy lacks, is held in float32. Indices are held in int64. NumPy
+    is not told to ignore overflow.
     """
     if is_index(array):
         return np.array(array, np.int64, order="C")
-    with np.errstate(over="ignore"):
-        home = np.array(array, dtype=HOST_DTYPE[storage], order="C")
+    home = np.array(array, dtype=HOST_DTYPE[storage], order="C")
     if storage == "float64":
         return home
     same = (home if storage != "bfloat16" else round_to(array, storage)) == array
@@ -64,7 +64,8 @@ def held(array: Array, storage: str) -> np.ndarray | None:
 
 def on_grid(array: Array, storage: str) -> bool:
     """Return whether every value is one that the storage format holds (NaN and infinities are)."""
-    return held(array, storage) is not None
+    with np.errstate(over="ignore"):
+        return held(array, storage) is not None
 
 
 def lattice_small(rng: Rng, shapes: Shapes, form: Format) -> Values:
