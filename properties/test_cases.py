@@ -25,6 +25,7 @@ def forms(op: Op, count: int) -> list[Form]:
     return [op.cases(seeded(number)) for number in range(count)]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_every_form_is_valid_and_small(op: Op) -> None:
     for form in [*forms(op, 1500), *op.gallery]:
@@ -37,6 +38,7 @@ def test_every_form_is_valid_and_small(op: Op) -> None:
             assert operand.optional or shape is not None, form
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_the_corners_are_reached(op: Op) -> None:
     drawn = forms(op, 3000)
@@ -55,6 +57,7 @@ def test_the_corners_are_reached(op: Op) -> None:
             assert 0 in {(f.shapes[place] or (1,))[0] for f in drawn}, "no empty batch"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_a_record_replays_to_its_form(op: Op) -> None:
     for number in range(300):
@@ -70,6 +73,7 @@ def test_any_record_is_a_valid_form(op: Op, record: list[int]) -> None:
     op.shape(*form.shapes, **form.options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_the_simplest_record_has_defaults_everywhere(op: Op) -> None:
     form = op.cases(replayed([]))

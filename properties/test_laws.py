@@ -38,6 +38,7 @@ def test_every_law_holds(op: Op, variant: str, library: Library, data: st.DataOb
         target(min(assert_all_hold(Caller(op, implementation, claimed), drawn), 1e6), label="error / bound")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("op", "variant"), SUBJECTS, ids=[f"{op.name}-{variant}" for op, variant in SUBJECTS])
 def test_every_law_is_executed(op: Op, variant: str) -> None:
     """The property above is no evidence for a law that no case reached: here each is reached, on NumPy, and decides."""
