@@ -244,7 +244,8 @@ def _few(case: Case) -> bool:
 def _mixed(f: Any, case: Case) -> Claim:
     """(1 - s) of the target's loss, and s / C of that of every class."""
     x, target, w = logits(case), _none_ignored(case), weights(case)
-    none, n, s = {**options(case, "none"), "ignore_index": -100}, case.arrays[0].shape[1], 1 / 4
+    none, n = {**options(case, "none"), "ignore_index": -100}, case.arrays[0].shape[1]
+    s = (1 / 4, 1.0, 0.0)[case.seed % 3]
     every = [f(x, np.full_like(target, k), w, **none) for k in range(n)]
     spread = sum(every[1:], every[0]) * (s / n)
     return claim(f(x, target, w, **{**none, "label_smoothing": s}), f(x, target, w, **none) * (1 - s) + spread)
