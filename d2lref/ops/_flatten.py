@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from d2lref.arrays import namespace
+from d2lref.arrays import namespace, zeros
 from d2lref.rounding import Precision, claim, copy_bound
 from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
 
@@ -46,10 +46,10 @@ def definition(x: Array, *, start_dim: int = 0, end_dim: int = -1) -> Array:
     xp, (first, last) = namespace(x), span(x.shape, start_dim, end_dim)
     if x.ndim == 0:
         return xp.stack([x])
-    before = (slice(None),) * first
+    if 0 in x.shape:
+        return zeros(x, *shape(x.shape, start_dim=start_dim, end_dim=end_dim))
     for _ in range(last - first):
-        rows = [x[(*before, i, ...)] for i in range(x.shape[first])]
-        x = xp.concat(rows, axis=first) if rows else x[(*before, slice(0), 0, ...)]
+        x = xp.concat([x[(*(slice(None),) * first, i, ...)] for i in range(x.shape[first])], axis=first)
     return xp.asarray(x, copy=True)
 
 

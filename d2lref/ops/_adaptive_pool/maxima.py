@@ -5,13 +5,11 @@
 
 import math
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from d2lref.algorithms.gather import Table, read_axes, reduced, returned_axes
-from d2lref.arrays import namespace
+from d2lref.arrays import namespace, zeros
 from d2lref.ops._adaptive_pool.shares import Sizes, cuts, out, shares
 from d2lref.ops._pool import largest
 from d2lref.rounding import Precision, copy_bound
@@ -79,12 +77,10 @@ def vjp(axes: int, gy: Array, x: Array, *, output_size: Sizes) -> tuple[Array]:
 
 def _hits(tables: tuple[Table, ...], x: Array) -> Array:
     """Return which entries of each window reach its maximum: booleans (N, C, *m, entries of the widest window)."""
-    xp, seen = namespace(x), read_axes(tables, x, -math.inf)
-    counts = reduce(np.logical_and.outer, [t.counts for t in tables])  # (m, k, m, k, ...)
-    axes = len(tables)
-    inside = np.transpose(counts, (*range(0, 2 * axes, 2), *range(1, 2 * axes, 2))).reshape(*out(tables), -1)
-    hit = largest.hits(xp.reshape(seen, (*x.shape[:2], *out(tables), inside.shape[-1])))
-    return hit & xp.asarray(inside, device=x.device)
+    xp, entries = namespace(x), math.prod(t.place.shape[1] for t in tables)
+    there = read_axes(tables, zeros(x, (1, 1, *x.shape[2:])) + 1, 0.0)
+    hit = largest.hits(xp.reshape(read_axes(tables, x, -math.inf), (*x.shape[:2], *out(tables), entries)))
+    return hit & (xp.reshape(there, (1, 1, *out(tables), entries)) == 1)
 
 
 def _back(tables: tuple[Table, ...], parts: Array) -> Array:

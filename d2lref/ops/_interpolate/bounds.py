@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from d2lref.ops._interpolate.interpolation import back
-from d2lref.ops._interpolate.positions import Axis, axes_of, matrix
+from d2lref.ops._interpolate.positions import Axis, axes_of, exact, matrix
 from d2lref.rounding import HOST, Precision, copy_bound, gather_bound, lattice_unit, sum_bound
 from d2lref.spec import Array
 
@@ -44,7 +44,7 @@ def _moved(axis: Axis, p: Precision) -> np.ndarray:
     """
     u, line = p.u + HOST.u, np.zeros((axis.m, axis.n))
     top = (2 * axis.m + 1) * max(axis.step.numerator, axis.step.denominator)
-    if axis.exact and top < 2**p.accumulator.p:
+    if exact(axis) and top < 2**p.accumulator.p:
         return line
     for i in range(axis.m):
         s, size = max(float(axis.at(i)), 0.0), (i + 1 / 2) * float(axis.step)
@@ -74,8 +74,8 @@ def _weighted_bound(
     terms = np.rint(_along([(w > 0).astype(np.float64) for w in wide], (x != 0).astype(np.float64)))
     r = 2 * len(axes)
     rough = np.where(terms > 0, len(axes) * terms + r * (1 + 2 * r * p.u) * (1 + terms * p.u), 0.0)
-    exact = not any(m.any() for _, m in lines)
-    unit = lattice_unit(x) * math.prod(_unit(axis) for axis in axes) if exact else 0.0
+    still = not any(m.any() for _, m in lines)
+    unit = lattice_unit(x) * math.prod(_unit(axis) for axis in axes) if still else 0.0
     return sum_bound(magnitude, rough, y, p, unit, exact_operands=True, lost=moved + _along(wide, small))
 
 

@@ -41,12 +41,6 @@ class Axis:
             return i * self.step
         return (i + HALF) * self.step - (0 if self.mode == "nearest-exact" else HALF)
 
-    @property
-    def exact(self) -> bool:
-        """Return whether positions are exact in any arithmetic that holds them: the step is a power of two, or 0."""
-        top, bottom = self.step.numerator, self.step.denominator
-        return top & (top - 1) == 0 and bottom & (bottom - 1) == 0
-
 
 def axes_of(
     x: Shape, *, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
@@ -110,8 +104,8 @@ def _each(name: str, value: Any, axes: int, kinds: Any) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=4096)
 def nearest(axis: Axis) -> Table:
-    """Return the one entry that each entry of the answer copies: floor(s(i)), the last of the image at most."""
-    place = np.array([[min(math.floor(axis.at(i)), axis.n - 1)] for i in range(axis.m)])
+    """Return the one entry that each entry of the answer copies: floor(s(i)), which lies in the image."""
+    place = np.array([[math.floor(axis.at(i))] for i in range(axis.m)])
     return Table(place, np.ones(place.shape, dtype=bool), axis.n)
 
 
@@ -144,6 +138,12 @@ def matrix(axis: Axis) -> np.ndarray:
 # 3 Where floating point lands
 
 
+def exact(axis: Axis) -> bool:
+    """Return whether positions are exact in any arithmetic that holds them: the step is a power of two, or 0."""
+    top, bottom = axis.step.numerator, axis.step.denominator
+    return top & (top - 1) == 0 and bottom & (bottom - 1) == 0
+
+
 @lru_cache(maxsize=4096)
 def settled(axis: Axis) -> bool:
     """Return whether "nearest" and "nearest-exact" in float32 or float64 land on the same entry as the exact floor.
@@ -151,7 +151,7 @@ def settled(axis: Axis) -> bool:
     They multiply i, or i + 1/2, by a rounded step. For 26 entries that become 22, entry 11 lies at 13 exactly, and
     11 fl(26 / 22) at 12.999999 in float32.
     """
-    if axis.mode == "linear" or axis.exact:
+    if axis.mode == "linear" or exact(axis):
         return True
     right = nearest(axis).place[:, 0]
     i = np.arange(axis.m) + (0.5 if axis.mode == "nearest-exact" else 0.0)

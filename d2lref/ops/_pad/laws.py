@@ -31,13 +31,13 @@ def cases(draw: Draw) -> Form:
 def _constant_form(draw: Draw) -> Form:
     """Return a form of mode "constant", with negative pads among others, and up to two axes that are left alone."""
     few = draw.choice(1, 0, 2, 3, 4)
-    alone = max(draw.choice(0, 2, 1) if few < 4 else 0, 1 - few)
+    alone = max(draw.choice(0, 2, 2, 1) if few < 4 else 0, 1 - few)
     pairs = [(draw.choice(0, 1, 2, 3, -1), draw.choice(0, 1, 2, -1, -2)) for _ in range(few)]
     lows = [1] * alone + [max(1, max(-b, 0) + max(-a, 0)) for b, a in pairs]
     size = draw.sizes(*lows)
     if alone and draw.integer(0, 31) == 31:
         size = (0, *size[1:])
-    return Form((tuple(size),), _options(pairs, "constant", draw.choice(None, None, 1.5, -2.0, 0.1)))
+    return Form((tuple(size),), _options(pairs, "constant", draw.choice(None, 0.0, 1.5, -2.0, 0.1)))
 
 
 def _options(pairs: list[tuple[int, int]], mode: str, value: float | None) -> dict[str, Any]:
