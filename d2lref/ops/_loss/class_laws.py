@@ -313,7 +313,7 @@ def _mixed_gradient(f: Any, case: Case) -> Claim:
 
 def _of_probabilities(f: Any, case: Case) -> Claim:
     """The derivative for the probability of a class is what that class would cost."""
-    x, w, k = _flat(logits(case)), weights(case), case.seed % case.arrays[0].shape[1]
+    x, w, k = _flat(logits(case)), weights(case, 1), case.seed % case.arrays[0].shape[1]
     found = f.vjp(ONE, x, _flat(_one_hot(case)), w, **_soft(case, "sum"))[1][:, k]
     return claim(found, f(x, np.full(len(x), k), w, **_soft(case, "none")))
 
@@ -336,6 +336,10 @@ def _filled(case: Case) -> bool:
     return case.arrays[0].size > 0
 
 
+def _alternatives(case: Case) -> bool:
+    return _filled(case) and case.arrays[0].shape[1] > 1
+
+
 CROSS_ENTROPY = (
     Law(SHIFTED, _shifted, when=_several),
     Law(TURNED, _turned, when=_several),
@@ -347,7 +351,7 @@ CROSS_ENTROPY = (
     Law(OVER_PLACES, _over_places, when=_filled),
     *COMMON,
     Law(LESS_ONE, _less_one, when=_several, vjp=True),
-    Law(TO_NOTHING, _to_nothing, when=lambda case: _filled(case) and case.arrays[0].shape[1] > 1, vjp=True),
+    Law(TO_NOTHING, _to_nothing, when=_alternatives, vjp=True),
     Law(MIXED_GRADIENT, _mixed_gradient, when=_few, vjp=True),
-    Law(OF_PROBABILITIES, _of_probabilities, when=_filled, vjp=True),
+    Law(OF_PROBABILITIES, _of_probabilities, when=_alternatives, vjp=True),
 )

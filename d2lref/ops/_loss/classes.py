@@ -129,7 +129,7 @@ def reduced_pair_over(run: Running, losses: Pair, counts: Pair | float, reductio
         return losses
     known = finite(losses)
     whole = total(run, known)
-    free = ~np.isfinite(losses.value) & (losses.error > 0)
+    free = np.isinf(losses.error)
     if reduction == "mean":
         below = Pair.exact(np.asarray(counts)) if isinstance(counts, float) else total(run, counts)
         late, early = run.div(whole, below), total(run, run.div(known, below))

@@ -8,7 +8,7 @@ import numpy as np
 from d2lref.algorithms.moment_bounds import lost, most, unless
 from d2lref.arrays import namespace
 from d2lref.ops._activation.shared import either
-from d2lref.rounding import HOST, Pair, Running, lattice_unit
+from d2lref.rounding import HOST, Pair, Running, lattice_unit, round_to, store_bound
 from d2lref.spec import Array, Draw, Shape
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -74,13 +74,17 @@ def total(run: Running, a: Pair, axis: int | None = None) -> Pair:
 
 
 def product(run: Running, *factors: Pair) -> Pair:
-    """Return the product of the factors in any order; infinite where one of its parts may overflow."""
+    """Return the product of the factors in any order; 0 is exact, and the error infinite where a part may overflow."""
     first, *rest = factors
     y, reach = first, np.maximum(most(first), 1.0)
     for factor in rest:
         y, reach = run.mul(y, factor), reach * np.maximum(most(factor), 1.0)
     less = lost(run, *map(most, factors))
-    return Pair(y.value, unless(y.error + less, reach, run))
+    error = unless(y.error + less, reach, run)
+    nothing = np.zeros(y.shape, np.bool_)
+    for factor in factors:
+        nothing = nothing | ((factor.value == 0) & (factor.error == 0))
+    return Pair(y.value, np.where(nothing & np.isfinite(error), 0.0, error))
 
 
 def reduced_pair(run: Running, losses: Pair, reduction: str) -> Pair:
@@ -104,8 +108,9 @@ def shared_pair(run: Running, gy: Pair, losses: Shape, reduction: str) -> Pair:
 
 
 def answered(run: Running, a: Pair) -> np.ndarray:
-    """Return the bound of the answer; what is known to be NaN or infinite stays so in every format."""
-    return np.where(np.isfinite(a.value), run.answer(a), a.error)
+    """Return the bound of the answer: 0 for what is known and held by the format, NaN and infinities among it."""
+    known = round_to(a.value, run.p.storage) == a.value
+    return np.where(np.isfinite(a.value), store_bound(a.error, a.value, run.p, exact=known), a.error)
 
 
 # 3 Cases
