@@ -167,6 +167,7 @@ HALF = Precision("float16", accumulate="float16")
 
 def machine(p: Precision, seed: int) -> Machine:
     """Return an implementation of the precision."""
+    assert isinstance(p.ulp.rsqrt, float)
     ulp = Fraction(p.ulp.rsqrt) * 2 * Fraction(2) ** -p.accumulator.p
     return Machine(lambda q: in_accumulator(q, p), ulp, seed)
 

@@ -242,7 +242,7 @@ def test_what_torch_is_called_with_is_bound_without_this_package(name: str) -> N
     from d2lref.adapters.torch import implementation
     from d2lref.oracle.values import fill
 
-    subject, judged = catalogue.subject(name), implementation(name)
+    subject, judged = catalogue.subjects()[name], implementation(name)
     assert judged is not None
     form = subject.gallery[0]
     case = fill(subject, form, "normal", 1, "float32")
