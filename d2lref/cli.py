@@ -43,7 +43,7 @@ def status(arguments: list[str] | None = None) -> int:
         return _misused(error)
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
+    except Unread:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except BaseException as error:  # noqa: BLE001 - a stray sys.exit() too is a failure of the judge itself
@@ -64,6 +64,10 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+class Unread(Exception):
+    """Nobody reads the output any more, as behind `| head`."""
+
+
 class BadInput(click.ClickException):
     """An argument that means nothing here; exit code 2."""
 
@@ -77,14 +81,16 @@ def _failed(error: BaseException) -> int:
 
 
 class Commands(click.Group):
-    """Commands that leave it to `status` to tell an interrupt; click prints an empty line of its own first."""
+    """Commands that leave it to `status` to tell an interrupt and a closed pipe, for which click has its own words."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises Abort on Ctrl-C."""
+        """Run the command. Raises Abort on Ctrl-C, Unread when the output's reader has gone."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.Abort from None
+        except BrokenPipeError:
+            raise Unread from None
 
 
 HELP = """Judge implementations of neural-net layers.

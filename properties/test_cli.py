@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -245,6 +246,15 @@ def test_ctrl_c_while_it_is_still_importing_is_one_line_too() -> None:
 def test_the_examples_of_the_help_stand_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     assert "\n  d2lref check conv2d torch   " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX")
+def test_output_that_nobody_reads_is_no_failure_of_the_judge() -> None:
+    script = f"{shlex.quote(sys.executable)} -m d2lref explain conv2d | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("conv2d(x, weight")
+    assert not done.stderr
+    assert done.returncode in {0, 1}  # 0 when all was written before the pipe was closed
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links and pipes are POSIX")

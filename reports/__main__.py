@@ -26,7 +26,7 @@ HELP = """Judge the reference and torch, time both on real input, and write one 
 
 \b
 python -m reports                             the whole job, in at most 5 minutes on two cores
-python -m reports --only judge --cases ci     judge twenty times as many cases, and time nothing
+python -m reports --only judge --cases ci     judge fifty times as many cases, and time nothing
 python -m reports --resume                    go on after Ctrl-C
 python -m reports html reports/latest         write the page again, from the records alone
 python -m reports summary reports/latest      print the same as Markdown
@@ -44,9 +44,9 @@ folder `records` as soon as it is measured, and Ctrl-C writes the report from wh
 @click.option("--only", type=click.Choice(["judge", "bench"]), help="Do one half of the job.")
 @click.option(
     "--cases",
-    default="quick",
+    default="150",
     show_default=True,
-    help="Cases drawn for each pair: quick (400), ci (8 000), deep (160 000), a count, or seconds such as 10s.",
+    help="Cases drawn for each pair: a count, quick (400), ci (8 000), deep (160 000), or seconds such as 10s.",
 )
 @click.option(
     "--implementations",

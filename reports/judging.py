@@ -102,7 +102,8 @@ def _tasks(target: str, cases: str) -> Iterator[Task]:
     for name in known:
         if name in names:
             member = catalogue.member(target, name)
-            yield from (Task(name, member, storage, cases=cases) for storage in STORAGES)
+            algorithm = getattr(catalogue.target(member, known[name]), "algorithm", "any-order")
+            yield from (Task(name, member, storage, algorithm, cases) for storage in STORAGES)
         else:
             yield Task(name, target, "", cases=cases, missing=f"{target} has no {name}")
 

@@ -87,6 +87,7 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         accepts=_narrowed(name, device),
         origin=text,
         vjp_origin=f"{text}\n\n\n{_VJP_ORIGIN.format(held=_HELD.get(name, ()))}",
+        algorithm="welford" if name in _UPDATING else "any-order",
     )
 
 
@@ -275,5 +276,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **_REORDERED,
     "unfold": F.unfold,
 }
+
+_UPDATING = frozenset({"layer_norm", "group_norm"})  # they take the variance by Welford's updates
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}

@@ -146,8 +146,9 @@ class Implementation:
     absent. takes and vjp_takes: what each can be handed beside gy (vjp_takes None: what forward takes). supports: an
     option's name -> False (default only), one value, a tuple of values or a predicate of the value; the name of an
     optional array -> False (never there) or True (always there); and "empty_batch" (False) and "layouts" (a tuple).
-    accepts(*shapes, **options) narrows it to some forms. origin and vjp_origin: the Python texts that bind the names
-    `implementation` and `vjp`, for reproductions.
+    accepts(*shapes, **options) narrows it to some forms. algorithm: the class of algorithms (`rounding.using`) that a
+    report claims for it; `check` claims what its caller says. origin and vjp_origin: the Python texts that bind the
+    names `implementation` and `vjp`, for reproductions.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Implementation:
     accepts: Callable[..., bool] | None = None
     origin: str = ""
     vjp_origin: str = ""
+    algorithm: str = "any-order"
 
     @property
     def options(self) -> frozenset[str] | None:
