@@ -11,7 +11,7 @@ Importing this package loads nothing, not even NumPy; what it needs is loaded wh
 """
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check(
     arrays: Any = "numpy",
     supports: Mapping[str, Any] | None = None,
     cases: str | int = "ci",
+    workloads: Iterable[Mapping[str, Any]] | None = None,
     seed: int = 0,
     progress: "Callable[[Progress], None] | None" = None,
     on_fail: str = "collect",
@@ -48,8 +49,10 @@ def check(
     "torch", "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default
     only), a value, a tuple of values or a predicate; an optional array -> False (never there) or True (always there);
     "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count,
-    or "60s". seed: another seed draws other cases. progress: called with a Progress now and then. on_fail: "collect",
-    or "stop" at the first failure.
+    or "60s". workloads: shapes of your own, such as those that are timed, [{"shapes": [...], "options": {...}}, ...], a
+    shape for each array and None for an absent one: answers and gradients are compared with the definition's there too,
+    beyond the cases. seed: another seed draws other cases. progress: called with a Progress now and then. on_fail:
+    "collect", or "stop" at the first failure.
 
     Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
     KeyboardInterrupt with a `report`) on Ctrl-C.
@@ -66,17 +69,20 @@ def check(
     _handed_over(place, np.zeros(1, np.float32), claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     budget = oracle.Budget.of(cases)
-    return _run(op, judged, claimed, name, budget, int(seed), on_fail == "stop", progress)
+    rest = (judged, claimed, name, budget, int(seed), on_fail == "stop", progress)
+    return _run(op, workloads, *rest)
 
 
-def _run(subject: "Subject", *rest: Any) -> "Report":
-    """Return the report of a run on a subject of any kind."""
+def _run(subject: "Subject", workloads: Any, judged: Any, *rest: Any) -> "Report":
+    """Return the report of a run on a subject of any kind. Raises ValueError for workloads that do not fit."""
     from d2lref import oracle
+    from d2lref.oracle.workloads import forms
     from d2lref.spec import Distribution
 
     if isinstance(subject, Distribution):
-        return oracle.draw(oracle.Run(subject, *rest))
-    return oracle.run(oracle.Campaign(subject, *rest))
+        _expect("workloads", workloads, fits=workloads is None, wanted="None: what is drawn has its own sizes")
+        return oracle.draw(oracle.Run(subject, judged, *rest))
+    return oracle.run(oracle.Campaign(subject, judged, *rest, workloads=forms(subject, workloads, judged)))
 
 
 def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> None:

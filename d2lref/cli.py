@@ -5,6 +5,7 @@ One clear line and a documented exit code for everything that goes wrong.
 
 import ast
 import inspect
+import json
 import os
 import sys
 import time
@@ -134,6 +135,13 @@ def cli() -> None:
     show_default=True,
     help="quick (1-2 s a subject), ci (20-30 s), deep (10 min), a count, or seconds such as 60s.",
 )
+@click.option(
+    "--workloads",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Shapes of your own, judged beyond the cases: JSON, [{"shapes": [[8, 3, 32, 32], [6, 3, 5, 5]], "options": '
+    '{"padding": 2}}, ...].',
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other cases.")
 @click.option("--stop", is_flag=True, help="Stop at the first failure.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the report here; `d2lref replay` reads it.")
@@ -146,6 +154,7 @@ def check(
     arrays: str,
     supports: tuple[str, ...],
     cases: str,
+    workloads: Path | None,
     seed: int,
     stop: bool,
     out: Path | None,
@@ -163,6 +172,7 @@ def check(
             "arrays": arrays,
             "supports": _supports(supports),
             "cases": cases,
+            "workloads": _workloads(workloads),
             "seed": seed,
         }
     )
@@ -238,6 +248,18 @@ def _supports(entries: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             found[key] = text
     return found
+
+
+def _workloads(file: Path | None) -> Any:
+    """Return what a file of workloads holds."""
+    if file is None:
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"--workloads {file}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise BadInput(f"--workloads {file}: is no JSON ({error})") from error
 
 
 def _target(target: str, vjp: str | None, arrays: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from d2lref.oracle import workloads
 from d2lref.oracle.caller import Call, Caller, Raised, WrongAnswer
 from d2lref.oracle.common import all_laws, common_mistakes
 from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose, differs
@@ -25,7 +26,7 @@ from d2lref.oracle.shrink import Search, guarded, shrink
 from d2lref.oracle.sources import Choices, Corners, Drawn, draw_case, gallery, seeded
 from d2lref.oracle.values import fill
 from d2lref.rounding import Precision
-from d2lref.spec import Case, Law, Mistake, Op
+from d2lref.spec import Case, Form, Law, Mistake, Op
 
 SIZES = {"quick": 400, "ci": 8_000, "deep": 160_000}
 """Cases of each named size. Chosen so that no op takes much longer than 2 s, 30 s and 10 min on one core."""
@@ -90,6 +91,7 @@ class Campaign:
     seed: int
     stop_at_first: bool
     progress: Callable[[Progress], None] | None
+    workloads: tuple[Form, ...] = ()
     laws: tuple[Law, ...] = ()
     apart: tuple[list[Law], list[Law]] = ([], [])
     turns: Counter[str] = field(default_factory=Counter)
@@ -101,6 +103,7 @@ class Campaign:
     kept: list[Drawn] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     regimes: Counter[str] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
     options: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     started: float = field(default_factory=time.monotonic)
 
@@ -196,6 +199,17 @@ class Campaign:
         if self.progress and number % 20 == 0:
             self.progress(Progress(self.op.name, number, self.budget.count or 0, len(self.failures)))
         return ratios[0]
+
+    def judge_workloads(self) -> None:
+        """Hold the laws that compare with the definition against the user's own forms, which are not in the budget."""
+        for drawn in workloads.cases(self.op, self.workloads, self.seed, self.precision.storage):
+            if self.stop_at_first and self.failures:
+                return
+            self.counts["cases"] += 1
+            self.regimes[drawn.regime] += 1
+            self.asked[workloads.label(drawn.form)] += 1
+            for law in (self.laws[0], *self.apart[0]):
+                self._hold(law, self.caller(), drawn)
 
     def _turn(self, number: int, case: Case) -> list[Law]:
         """Return the definition law, every third time that of the gradients (or one more of the others), and another.
@@ -387,7 +401,11 @@ class Campaign:
             tuple(self.records.values()),
             findings,
             counts,
-            {"regime": dict(self.regimes), **{k: dict(v) for k, v in self.options.items()}},
+            {
+                "regime": dict(self.regimes),
+                **{k: dict(v) for k, v in self.options.items()},
+                **({"workload": dict(self.asked)} if self.asked else {}),
+            },
             time.monotonic() - self.started,
             interrupted,
         )
@@ -424,6 +442,7 @@ def run(campaign: Campaign) -> Report:
                 campaign.judge(drawn)
                 if campaign.stop_at_first and campaign.failures:
                     break
+            campaign.judge_workloads()
             campaign.climb()
             return campaign.report()
         except KeyboardInterrupt:
