@@ -82,7 +82,9 @@ def _run(subject: "Subject", workloads: Any, judged: Any, *rest: Any) -> "Report
     if isinstance(subject, Distribution):
         _expect("workloads", workloads, fits=workloads is None, wanted="None: what is drawn has its own sizes")
         return oracle.draw(oracle.Run(subject, judged, *rest))
-    return oracle.run(oracle.Campaign(subject, judged, *rest, workloads=forms(subject, workloads, judged)))
+    campaign = oracle.Campaign(subject, judged, *rest)
+    campaign.workloads = forms(subject, workloads, judged)
+    return oracle.run(campaign)
 
 
 def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> None:
