@@ -38,9 +38,7 @@ def check(
     progress: "Callable[[Progress], None] | None" = None,
     on_fail: str = "collect",
 ) -> "Report":
-    """Judge an implementation of a subject.
-
-    Return a Report whose `ok` means that laws were executed and none was broken.
+    """Judge an implementation; return a Report whose `ok` means that laws were executed and none was broken.
 
     subject: a name (`d2lref list`), an Op or a Distribution. implementation: a callable with its signature, or the name
     of a target ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function"). vjp: vjp(gy,
@@ -68,9 +66,8 @@ def check(
     judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
     _handed_over(place, np.zeros(1, np.float32), claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
-    budget = oracle.Budget.of(cases)
-    rest = (judged, claimed, name, budget, int(seed), on_fail == "stop", progress)
-    return _run(op, workloads, *rest)
+    rest = (claimed, name, oracle.Budget.of(cases), int(seed), on_fail == "stop", progress)
+    return _run(op, workloads, judged, *rest)
 
 
 def _run(subject: "Subject", workloads: Any, judged: Any, *rest: Any) -> "Report":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d2lref import ops
+from d2lref import check, ops
 from d2lref.catalogue import target
 from d2lref.cli import status
 from d2lref.oracle import Caller, Implementation
@@ -96,6 +96,17 @@ def test_torch_adds_in_float32_at_least(storage: str) -> None:
     found = probed(target("torch", ops.linear), storage=storage)
     assert found.accumulator >= 24
     assert min(found.operands) == found.answer == Precision(storage).stored.p
+
+
+def test_a_report_tells_the_arithmetic_where_no_mistake_explains_a_wrong_number() -> None:
+    report = check("linear", partial(on_operands, "bfloat16", "even"), cases=200)
+    assert "operands     8 and 8 bits" in report.arithmetic
+    assert "BY EXACT PROBES linear" in str(report)
+    assert report.to_json()["arithmetic"] == report.arithmetic
+    transposed = check("linear", lambda x, weight, bias=None: -matmul(x, weight, bias), cases=200)
+    assert not check("linear", matmul, cases=50).arithmetic
+    assert not check("relu", lambda x: x + 1, cases=50).arithmetic
+    assert transposed.findings
 
 
 def test_what_is_no_sum_of_products_is_refused() -> None:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from d2lref.oracle import workloads
-from d2lref.oracle.caller import Call, Caller, Raised, WrongAnswer
+from d2lref.oracle.caller import Call, Caller, Raised, Unsupported, WrongAnswer
 from d2lref.oracle.common import all_laws, common_mistakes
 from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose, differs
 from d2lref.oracle.finding import Finding, wrong_element
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, Verdict, examine, hold, outside_band
+from d2lref.oracle.probe import NoSum, probe
 from d2lref.oracle.program import reproduction
 from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.shrink import Search, guarded, shrink
@@ -408,7 +409,17 @@ class Campaign:
             },
             time.monotonic() - self.started,
             interrupted,
+            arithmetic="" if interrupted else self.arithmetic(findings),
         )
+
+    def arithmetic(self, findings: tuple[Finding, ...]) -> str:
+        """Return what probes say of the implementation when a number is wrong and no known mistake explains it."""
+        if not any(found.element and not found.diagnosis.mistake for found in findings):
+            return ""
+        try:
+            return str(probe(self.caller()))
+        except (NoSum, Raised, WrongAnswer, Unsupported):
+            return ""
 
 
 def _status(record: LawRecord, idle: set[str]) -> Status:

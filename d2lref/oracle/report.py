@@ -45,7 +45,8 @@ class Report:
     """The outcome of `check`. verdicts: one record per law. counts: cases drawn, executed, unsupported, ...
 
     Coverage: how often each regime and each option value was executed. seconds: wall time. interrupted: the run was
-    stopped, and this is what it had found.
+    stopped, and this is what it had found. arithmetic: what exact probes say of an implementation with a wrong number
+    that no known mistake explains, "" where it cannot be probed.
     """
 
     subject: str
@@ -60,6 +61,7 @@ class Report:
     seconds: float
     interrupted: bool = False
     target: Mapping[str, str] = field(default_factory=dict)
+    arithmetic: str = ""
 
     @property
     def ok(self) -> bool:
@@ -108,7 +110,8 @@ class Report:
         ]
         skipped = self.counts["unsupported"]
         lines += [f"  {_counted(skipped, 'case')} drawn outside what the implementation supports"] if skipped else []
-        return "\n".join([*lines, *(f"\n{f}" for f in self.findings)])
+        probed = [f"\nBY EXACT PROBES {self.arithmetic}"] if self.arithmetic else []
+        return "\n".join([*lines, *(f"\n{f}" for f in self.findings), *probed])
 
     def to_json(self) -> Json:
         """Return the report as JSON-able data with schema and version (floats that are not finite are strings)."""
@@ -128,6 +131,7 @@ class Report:
             "coverage": {k: dict(v) for k, v in self.coverage.items()},
             "verdicts": [_verdict_json(v) for v in self.verdicts],
             "findings": [finding_json(f) for f in self.findings],
+            "arithmetic": self.arithmetic,
             "seconds": round(self.seconds, 3),
             "environment": environment(),
         }
