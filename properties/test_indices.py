@@ -199,3 +199,31 @@ def test_expected_takes_indices_of_any_integer_dtype() -> None:
     with pytest.raises(TypeError, match="rows: places holds fractions, expected integers"):
         d2lref.expected(op, table, np.array([0.5]), rows="picked")
     assert dtype_of(np.zeros(1, np.int64), "float16") == "int64"
+
+
+def classes_only(input: Array, target: Array, weight: Array | None = None, **options: Any) -> Array:  # noqa: A002
+    """Return the cross-entropy of classes, and refuse probabilities."""
+    if target.dtype.kind == "f":
+        raise NotImplementedError("classes only")
+    return d2lref.ops.cross_entropy(input, target, weight, **options)
+
+
+def test_an_implementation_may_know_classes_only() -> None:
+    assert not d2lref.check("cross_entropy", classes_only, cases=80).ok
+    report = d2lref.check("cross_entropy", classes_only, cases=80, supports={"target": "integers"})
+    assert report.ok, str(report)
+    assert report.counts["unsupported"]
+    for value in (True, "classes", 3):
+        with pytest.raises(ValueError, match=r"supports target=.*, expected 'integers' or 'reals'$"):
+            d2lref.check("cross_entropy", classes_only, cases=20, supports={"target": value})
+
+
+def test_what_is_expected_takes_the_defaults_that_are_left_out() -> None:
+    asked: list[tuple[Op, dict[str, Any]]] = [
+        (d2lref.ops.layer_norm, {"normalized_shape": (6,)}),
+        (d2lref.ops.leaky_relu, {}),
+    ]
+    for op, options in asked:
+        x = np.arange(48.0).reshape(2, 4, 6) - 20
+        wanted = d2lref.expected(op, x, **options)
+        np.testing.assert_array_equal(wanted.value, op(x, **options))

@@ -35,6 +35,7 @@ STRIKES = 3  # fresh draws that must all leave the statistical band before it co
 KEPT = 24  # cases kept for diagnosis and for the vacuity control
 CONTROL_CASES = 400  # cases on which a law may let its control mistakes through before it is called vacuous
 GRADIENTS = 3  # the gradients are compared with the reference's on one case in so many
+TELLING = 10  # claims from which on a law that decides less than half of them says nothing about the implementation
 SHRINK_SECONDS = 4.0  # spent on making one finding minimal
 
 
@@ -429,7 +430,7 @@ def _status(record: LawRecord, idle: set[str]) -> Status:
     if record.failed:
         return Status.ERROR if record.errors == record.failed else Status.FAIL
     if record.undecidable > record.executed / 2:
-        return Status.UNDECIDABLE
+        return Status.UNDECIDABLE if record.executed >= TELLING else Status.UNSUPPORTED
     if record.law in idle:
         return Status.VACUOUS
     return Status.SUSPECT if record.suspect else Status.PASS

@@ -35,9 +35,10 @@ def expected(op: Op, arrays: tuple[Array, ...], options: dict[str, Any], p: Prec
     array; ValueError for shapes that do not fit.
     """
     _check_options(op, options)
-    whole = _operands(op, arrays, options, p.storage)
-    value = op.definition(*whole, **options)
-    bound = op.bound(value, p, *whole, **options)
+    every = {**op.options, **options}
+    whole = _operands(op, arrays, every, p.storage)
+    value = op.definition(*whole, **every)
+    bound = op.bound(value, p, *whole, **every)
     if isinstance(value, tuple):
         return Expected(value, tuple(None if v is None else _wide(b, v) for b, v in zip(bound, value, strict=True)))
     return Expected(value, _wide(bound, value))

@@ -13,8 +13,9 @@ import numpy as np
 
 from d2lref.arrays import to_numpy
 from d2lref.oracle.sources import seeded
+from d2lref.oracle.values import indices
 from d2lref.rounding import NATIVE
-from d2lref.spec import REQUIRED, Array, Case, Form, Op, Subject
+from d2lref.spec import REQUIRED, Array, Case, Form, Op, Operand, Subject
 
 DRAWN = 200  # forms drawn to see which values an option has
 SHOWN = 60  # characters of a value in a message
@@ -145,7 +146,8 @@ class Implementation:
     forward(*arrays, **options) and vjp(gy, *arrays, **options) have the op's signatures (calling.md); vjp may be
     absent. takes and vjp_takes: what each can be handed beside gy (vjp_takes None: what forward takes). supports: an
     option's name -> False (default only), one value, a tuple of values or a predicate of the value; the name of an
-    optional array -> False (never there) or True (always there); and "empty_batch" (False) and "layouts" (a tuple).
+    optional array -> False (never there) or True (always there); that of an array of indices -> "integers" or "reals",
+    where it may hold either; and "empty_batch" (False) and "layouts" (a tuple).
     accepts(*shapes, **options) narrows it to some forms. algorithm: the class of algorithms (`rounding.using`) that a
     report claims for it; `check` claims what its caller says. origin and vjp_origin: the Python texts that bind the
     names `implementation` and `vjp`, for reproductions.
@@ -206,7 +208,17 @@ class Implementation:
             beyond = operand.optional and takes.room is not None and place >= takes.room
             if (array is not None and (beyond or always is False)) or (array is None and always is True):
                 return f"{'with' if array is not None else 'without'} {operand.name}"
-        return ""
+        return self._other_numbers(op, arrays, options)
+
+    def _other_numbers(self, op: Subject, arrays: Sequence[Any], options: Mapping[str, Any]) -> str:
+        """Return which array holds integers where only reals are supported, or the other way about, "" for none."""
+        told = {place: self.supports[o.name] for place, o in enumerate(op.operands) if _chooses(o, self.supports)}
+        if not told or not isinstance(op, Op):
+            return ""
+        found = indices(op, [getattr(a, "shape", a) for a in arrays], options)
+        kinds = {place: "reals" if found[place] is None else "integers" for place in told}
+        wrong = (f"{op.operands[place].name} of {kind}" for place, kind in kinds.items() if told[place] != kind)
+        return next(wrong, "")
 
     def keywords(
         self, op: Subject, options: Mapping[str, Any], left_out: frozenset[str] = frozenset(), *, vjp: bool = False
@@ -219,6 +231,11 @@ class Implementation:
         known = op.options if takes.options is None else takes.options
         absent = left_out - takes.demanded
         return {k: v for k, v in options.items() if k in known and not (k in absent and v == op.options[k])}
+
+
+def _chooses(operand: Operand, supports: Mapping[str, Any]) -> bool:
+    """Return whether `supports` says which of integers and reals an array holds."""
+    return operand.indices is not None and isinstance(supports.get(operand.name), str)
 
 
 def _allowed(support: Any, value: Any) -> bool:
@@ -274,7 +291,8 @@ def _check_callable(op: Subject, role: str, value: Any) -> None:
 def check_supports(op: Subject, supports: Mapping[str, Any]) -> None:
     """Refuse entries of `supports` that mean nothing for the op."""
     optional = [o.name for o in op.operands if o.optional]
-    known = (*op.options, *optional, *(("empty_batch", "layouts") if isinstance(op, Op) else ()))
+    integers = [o.name for o in op.operands if o.indices]
+    known = (*op.options, *optional, *integers, *(("empty_batch", "layouts") if isinstance(op, Op) else ()))
     for key, value in supports.items():
         if key not in known:
             message = f"{op.name}: supports has no key {shown(key)}, expected one of {', '.join(known)}"
@@ -282,6 +300,9 @@ def check_supports(op: Subject, supports: Mapping[str, Any]) -> None:
             message = _layouts_message(op, value)
         elif key in op.options:
             message = _values_message(op, key, value)
+        elif key in integers and key not in optional:
+            fits = value in ("integers", "reals")
+            message = "" if fits else f"{op.name}: supports {key}={shown(value)}, expected 'integers' or 'reals'"
         else:
             what = "False (never there) or True (always there)" if key in optional else "False or True"
             message = "" if isinstance(value, bool) else f"{op.name}: supports {key}={shown(value)}, expected {what}"

@@ -27,6 +27,11 @@ def data(shape: Shape, seed: int) -> Array:
     return rng.integers(1, 9, shape) * rng.choice((-1 / 8, 1 / 8), shape)
 
 
+def thinned(x: Array) -> Array:
+    """Return x with zero for every second number, as behind a relu: no mask can be read off what is zero."""
+    return np.where(np.arange(x.size).reshape(x.shape) % 2 == 1, 0.0, x)
+
+
 # What draws
 
 
@@ -110,10 +115,13 @@ class Sampler:
         return self.drawn[key]
 
     def gradients(self) -> Array:
-        """Return the gradient of a call whose generator is in the state that it was in for the answer."""
+        """Return the gradient of a call whose generator is in the state that it was in for the answer.
+
+        The mask does not depend on x, half of which is zero here.
+        """
         if self.implementation.vjp is None:
             raise WrongAnswer("no vjp was given")
-        rng, given = np.random.default_rng(self.case.seed), (self.to(self.gy), self.to(self.x))
+        rng, given = np.random.default_rng(self.case.seed), (self.to(self.gy), self.to(thinned(self.x)))
         options = self.implementation.keywords(self.subject, dict(self.options), vjp=True)
         found = guarded(self.implementation.vjp, *given, rng=rng, **options)
         one = found[0] if issubclass(type(found), tuple | list) and len(found) else found
@@ -220,7 +228,7 @@ def _imports(f: Sampler) -> list[str]:
 
 def _sources(f: Sampler, reading: Reading | None) -> list[str]:
     """Return the text of the functions that the program uses."""
-    used: list[Callable[..., Any]] = [data] if f.subject.operands else []
+    used: list[Callable[..., Any]] = [data, thinned] if f.subject.operands else []
     if reading is not None and reading.measure is not None:
         used.append(reading.measure)
     if reading is not None and any("global_state" in line for line in reading.program):
@@ -228,11 +236,11 @@ def _sources(f: Sampler, reading: Reading | None) -> list[str]:
     return [line for function in used for line in ("", inspect.getsource(function).rstrip(), "")]
 
 
-def _given(f: Sampler, seed: str) -> str:
-    """Return the text of an array that is handed over."""
+def _given(f: Sampler, drawn: str) -> str:
+    """Return the text of an array that is handed over, from the text that draws it."""
     storage, library = f.precision.storage, f.implementation.library
     host = f"np.{storage}" if storage != "bfloat16" else "np.float32"
-    text = f"data(shape, {seed}).astype({host})"
+    text = f"{drawn}.astype({host})"
     if storage == "bfloat16" and library.to_text == NUMPY.to_text:
         text = f"{text}.astype(ml_dtypes.bfloat16)"
     return library.to_text.format(text, dtype=storage)
@@ -240,7 +248,7 @@ def _given(f: Sampler, seed: str) -> str:
 
 def _call(f: Sampler, rng: str) -> str:
     """Return the text of one call."""
-    first = _given(f, "seed") if f.subject.operands else "shape"
+    first = _given(f, "data(shape, seed)") if f.subject.operands else "shape"
     return f"implementation({', '.join([first, f'rng={rng}', *_keywords(f.options)])})"
 
 
@@ -261,7 +269,7 @@ def _draws(f: Sampler, reading: Reading, needed: set[str]) -> list[str]:
     lines += ["x = data(shape, seed)"] if "x" in needed else []
     lines += ["gy = data(shape, seed + 1)"] if "gy" in needed else []
     if "gradients" in needed:
-        first = ", ".join([_given(f, "seed + 1"), _given(f, "seed")])
+        first = ", ".join([_given(f, "data(shape, seed + 1)"), _given(f, "thinned(data(shape, seed))")])
         words = ", ".join([first, "rng=np.random.default_rng(seed)", *_keywords(f.options)])
         lines += [f"found = vjp({words})", "found = found[0] if isinstance(found, (tuple, list)) else found"]
         lines += [f"gradients = np.array({f.implementation.library.back_text.format('found')}, np.float64)"]

@@ -128,6 +128,10 @@ def _elementwise(axes: int) -> tuple[Callable[..., Array], Callable[..., tuple[A
     return forward, lambda gy, x, **options: (forward(gy, **options),)
 
 
+def _read_off(gy: Array, kept: Array, x: Array, p: float) -> Array:
+    return np.where(kept & (x != 0), gy / (1.0 - p) if p < 1 else gy, np.zeros_like(gy))
+
+
 def _new_mask(axes: int) -> Callable[..., tuple[Array]]:
     def wrong(gy: Array, x: Array, *, rng: Any, p: float = 0.5, training: bool = True) -> tuple[Array]:
         rng.random(units(axes, x.shape))
@@ -194,6 +198,12 @@ def mistakes(axes: int) -> tuple[Mistake, ...]:
             "draws a new mask for the gradient",
             link("microsoft/onnxruntime/pull/19715"),
             vjp=_new_mask(axes),
+            caught_by=(MASK,),
+        ),
+        Mistake(
+            "reads the mask off an answer that is zero where x is",
+            link("ROCm/tensorflow-upstream/pull/1012"),
+            vjp=_wrong_vjp(axes, _read_off),
             caught_by=(MASK,),
         ),
         Mistake(
