@@ -428,11 +428,18 @@ def probe_(subject: str, target: str, *, storage: str, arrays: str, out: Path | 
     except NoSum as error:
         raise BadInput(str(error)) from error
     except (Raised, WrongAnswer) as error:
-        return _say(f"{target}: {error} ({error.__cause__})", JUDGE_FAILED)
+        return _say(f"{target}: {error}", JUDGE_FAILED)
     click.echo(str(found))
     if out is not None:
         reports.write_json(found.to_json(), out)
     return 0
+
+
+def _a_number(_context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Refuse what is no number, which lies in every range."""
+    if value != value:  # noqa: PLR0124 - as NaN alone does
+        raise BadInput(f"--{parameter.name}: nan, expected a number")
+    return value
 
 
 AUDITED = (
@@ -449,6 +456,7 @@ AUDITED = (
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, 1),
+    callback=_a_number,
     help="Share of the mutants that is judged, evenly over the text.",
 )
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the fate of every mistake here.")
@@ -462,6 +470,7 @@ def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | N
     catches.
     """
     from d2lref.oracle.audit import audit
+    from d2lref.oracle.mutants import Unchangeable
 
     ops = [_refused(partial(catalogue.op, name)) for name in subjects or catalogue.subjects()]
     whole = not subjects and share == 1
@@ -469,7 +478,10 @@ def audit_(subjects: tuple[str, ...], *, cases: int, share: float, out: Path | N
     known, found = catalogue.equivalents(), []
     for op in ops:
         with _progress(op.name, of="mistakes", bad="not caught") as progress:
-            found.append(audit(op, cases=cases, share=share, equivalent=known, progress=progress))
+            try:
+                found.append(audit(op, cases=cases, share=share, equivalent=known, progress=progress))
+            except Unchangeable as error:
+                raise BadInput(f"{op.name}: {error}") from error
         click.echo(str(found[-1]))
         _write([each.to_json() for each in found], out)
         if found[-1].interrupted:

@@ -57,12 +57,18 @@ def mutants(op: Op) -> Iterator[Mutant]:
 NAMES = {"forward": "definition", "vjp": "vjp"}
 
 
+class Unchangeable(ValueError):
+    """The definition, vjp or shape rule of an op is no function of a module, so that its text has no mutants."""
+
+
 def _plain(function: Callable[..., Any]) -> FunctionType:
-    """Return the function under partial applications. Raises TypeError for anything but a function of a module."""
+    """Return the function under partial applications. Raises Unchangeable for anything but a function of a module."""
     while isinstance(function, partial):
         function = function.func
     if not isinstance(function, FunctionType):
-        raise TypeError(f"{function!r}: only functions that stand in a module can be changed")
+        raise Unchangeable(
+            f"{getattr(function, '__qualname__', function)} is no function of a module: it has no mutants"
+        )
     return function
 
 
