@@ -6,6 +6,7 @@ One clear line and a documented exit code for everything that goes wrong.
 import ast
 import inspect
 import json
+import math
 import os
 import sys
 import time
@@ -437,7 +438,7 @@ def probe_(subject: str, target: str, *, storage: str, arrays: str, out: Path | 
 
 def _a_number(_context: click.Context, parameter: click.Parameter, value: float) -> float:
     """Refuse what is no number, which lies in every range."""
-    if value != value:  # noqa: PLR0124 - as NaN alone does
+    if math.isnan(value):
         raise BadInput(f"--{parameter.name}: nan, expected a number")
     return value
 
