@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from reports import page, records, results, timing, verdict, workers
+from reports import judging, page, records, results, timing, verdict, workers
 from reports.__main__ import main
 from reports.records import Json, Records, Refused, Store
 
@@ -534,6 +534,9 @@ def test_what_means_nothing_is_refused_and_nothing_is_changed(folder: Path, caps
     out = ("--out", str(folder))
     assert "nonsense" in refused(capsys, *out, "--implementations", "d2lref,nonsense")
     assert "no op has a variant 'nonsense'" in refused(capsys, *out, "--implementations", "d2lref:nonsense")
+    assert "'nonsense' is not known" in refused(capsys, *out, "--ops", "relu,nonsense")
+    matmul = ("--implementations", "d2lref:matmul")
+    assert refused(capsys, *out, *matmul, "--ops", "relu") == "d2lref:matmul: none has relu"
     assert "'nonsense'" in refused(capsys, *out, "--cases", "nonsense")
     assert "'nonsense'" in refused(capsys, "--only", "nonsense")
     assert refused(capsys, "--only", "judge", "html", str(folder)) == "--only belongs to the main job, not to html"
@@ -617,6 +620,13 @@ def test_the_observer_writes_down_what_became_of_each_test(tmp_path: Path) -> No
     assert [each["outcome"] for each in seen] == ["passed", "skipped", "failed"]
     assert [each["reason"] for each in seen] == ["", "no GPU", "so wrong assert 1 == 2"]
     assert timing.done([plan, *seen]) == ["test_it.py::test_a", "test_it.py::test_b"]
+
+
+def test_the_ops_to_judge_can_be_named() -> None:
+    wish = judging.Wish(("d2lref:definition", "d2lref:maximum"), "20", ("relu", "linear"))
+    tasks = judging.plan(wish)["tasks"]
+    pairs = {(task["subject"], task["target"]) for task in tasks}
+    assert pairs == {("relu", "d2lref:definition"), ("linear", "d2lref:definition"), ("relu", "d2lref:maximum")}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -54,6 +54,7 @@ folder `records` as soon as it is measured, and Ctrl-C writes the report from wh
     help="What to judge, with commas between: d2lref (the reference: every definition and variant), d2lref:unfold, "
     "torch, torch:cuda, package.module, path/to/file.py.  [default: d2lref,torch]",
 )
+@click.option("--ops", metavar="NAMES", help="Judge these ops alone, with commas between.  [default: every op]")
 @click.option("--out", type=FOLDER, default=run.LATEST, help="Folder of the report.  [default: reports/latest]")
 @click.option(
     "--without",
@@ -71,13 +72,14 @@ folder `records` as soon as it is measured, and Ctrl-C writes the report from wh
 )
 @click.option("--resume", is_flag=True, help="Keep what an earlier run measured in that folder, and do the rest.")
 @click.pass_context
-def cli(context: click.Context, /, implementations: str | None, **options: Any) -> int:
+def cli(context: click.Context, /, implementations: str | None, ops: str | None, **options: Any) -> int:
     """Do the main job, unless a command follows."""
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
-    names = judging.names(implementations) if implementations is not None else ()
-    return run.main_job(run.Options(implementations=names, **options))
+    return run.main_job(
+        run.Options(implementations=judging.names(implementations or ""), ops=judging.names(ops or ""), **options)
+    )
 
 
 def _refuse_options(context: click.Context) -> None:

@@ -44,10 +44,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Wish:
-    """What to plan: targets as people name them, and the number of cases. No targets: the reference and torch."""
+    """What to plan: targets as people name them, and the number of cases.
+
+    No targets: the reference and torch. No ops: all of them.
+    """
 
     implementations: tuple[str, ...]
     cases: str
+    ops: tuple[str, ...] = ()
 
 
 def plan(wish: Wish) -> Json:
@@ -58,12 +62,25 @@ def plan(wish: Wish) -> Json:
 
     try:
         Budget.of(wish.cases)
-        tasks = _wished(wish) if wish.implementations else _usual(wish.cases)
+        tasks = _of(wish.ops, _wished(wish) if wish.implementations else _usual(wish.cases))
     except (catalogue.NotFound, ValueError) as error:
         return {"refused": str(error)}
     # The slowest first, so that no core ends long before the other: three axes cost more than one.
     tasks.sort(key=lambda task: task.subject[-2:], reverse=True)
     return {"tasks": [task.as_dict() for task in tasks], "machine": machine.describe()}
+
+
+def _of(names: tuple[str, ...], tasks: list[Task]) -> list[Task]:
+    """Return the tasks of these ops; of all, when none is named."""
+    from d2lref import catalogue
+
+    ops = {catalogue.op(name).name for name in names}
+    if not ops:
+        return tasks
+    if not (found := [task for task in tasks if task.subject in ops]):
+        message = f"{', '.join(sorted({task.target for task in tasks}))}: none has {', '.join(sorted(ops))}"
+        raise catalogue.NotFound(message)
+    return found
 
 
 def _wished(wish: Wish) -> list[Task]:

@@ -32,6 +32,7 @@ class Options:
 
     out: Path = LATEST
     implementations: tuple[str, ...] = ()
+    ops: tuple[str, ...] = ()
     cases: str = "quick"
     only: str | None = None
     resume: bool = False
@@ -98,7 +99,7 @@ def planned(options: Options) -> Json:
     from benchmarks import machine
 
     machine.pin_environment()  # inherited by every process below
-    wish = judging.Wish(options.implementations, options.cases)
+    wish = judging.Wish(options.implementations, options.cases, options.ops)
     (found,) = workers.each(judging.plan, [wish], 1, 120.0)
     if found.failure:
         raise Refused(f"the plan could not be made: {found.note}")
