@@ -170,7 +170,8 @@ class Precision:
     (None: they are not; "3xtf32": hi hi + hi lo + lo hi of both factors split into two tf32 numbers).
     accumulate: format of sums (None: storage, but at least float32). rounding: "nearest" or "truncate", of every
     operation of the accumulator, each of which rounds once; operands and stores are rounded to nearest.
-    statistics: format in which means and variances are stored between passes (None: accumulate).
+    statistics: format in which means, variances, and the exponentials of a row, their sum and its logarithm are stored
+    between passes (None: accumulate).
     algorithm: "any-order" (sums of products in any order, with or without fused multiply-add) or "fft".
     variance: "two-pass", "welford" or "naive" (mean of squares less square of mean).
     softmax: "shifted" (by a maximum that is known before the sum) or "online" (whose sum is rescaled as it grows).
@@ -281,6 +282,7 @@ PRESETS = {
     "bfloat16": Precision("bfloat16"),
     "float16": Precision("float16"),
     "float16_accumulate16": Precision("float16", accumulate="float16"),
+    "float16_statistics16": Precision("float16", statistics="float16"),
     "bfloat16_statistics16": Precision("bfloat16", statistics="bfloat16"),
     "float32_fft": Precision(algorithm="fft"),
 }

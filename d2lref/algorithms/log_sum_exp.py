@@ -20,7 +20,7 @@ def regular(x: np.ndarray, dim: int) -> np.ndarray:
 def terms(run: Running, x: np.ndarray, dim: int) -> tuple[Pair, Pair, Pair]:
     """Return t = x - m, e^t and the sum of e^t of every row; an entry of -inf counts as e^t = 0.
 
-    e^0 = 1 is exact, and so is the term of the maximum.
+    e^0 = 1 is exact, and so is the term of the maximum. Where statistics are declared, e^t and the sum are stored.
     """
     finite = np.isfinite(x)
     low = np.where(finite, x, np.min(x, axis=dim, keepdims=True, initial=np.inf, where=finite))
@@ -31,7 +31,8 @@ def terms(run: Running, x: np.ndarray, dim: int) -> tuple[Pair, Pair, Pair]:
     e = run.apply("exp", t)
     exact = (t.value == 0) & (t.error == 0)
     e = Pair(np.where(finite, e.value, 0.0), np.where(finite & ~exact, e.error, 0.0))
-    return t, e, run.sum(_rescaled(run, e, t, dim), dim)
+    e = run.stored(e, run.p.statistics)
+    return t, e, run.stored(run.sum(_rescaled(run, e, t, dim), dim), run.p.statistics)
 
 
 def _rescaled(run: Running, e: Pair, t: Pair, dim: int) -> Pair:
@@ -54,6 +55,9 @@ def softmax_pair(run: Running, x: np.ndarray, dim: int) -> Pair:
 
 
 def log_softmax_pair(run: Running, x: np.ndarray, dim: int) -> Pair:
-    """Return the pair of t - log(sum of e^t); entries of -inf have that of the least finite entry."""
+    """Return the pair of t - log(sum of e^t), the logarithm stored where statistics are declared.
+
+    Entries of -inf have that of the least finite entry.
+    """
     t, _, total = terms(run, x, dim)
-    return run.sub(t, run.apply("log", total))
+    return run.sub(t, run.stored(run.apply("log", total), run.p.statistics))
