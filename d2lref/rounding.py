@@ -172,7 +172,8 @@ class Precision:
     operation of the accumulator, each of which rounds once; operands and stores are rounded to nearest.
     statistics: format in which means, variances, and the exponentials of a row, their sum and its logarithm are stored
     between passes (None: accumulate).
-    algorithm: "any-order" (sums of products in any order, with or without fused multiply-add) or "fft".
+    algorithm: "any-order" (sums of products in any order, with or without fused multiply-add), "winograd2" or
+    "winograd4" (F(2, 3) or F(4, 3) wherever windows are 3 wide, without stride and dilation) or "fft".
     variance: "two-pass", "welford" or "naive" (mean of squares less square of mean).
     softmax: "shifted" (by a maximum that is known before the sum) or "online" (whose sum is rescaled as it grows).
     sigmoid: "exp" (a quotient of exponentials) or "tanh" ((1 + tanh(x / 2)) / 2, which loses small values).
@@ -257,7 +258,7 @@ class Precision:
 OPERANDS = {"tf32": "tf32", "bfloat16": "bfloat16", "float16": "float16", "3xtf32": "tf32"}
 """Format of the numbers that are multiplied, for each kind of operands."""
 
-ALGORITHMS = ("any-order", "fft")
+ALGORITHMS = ("any-order", "winograd2", "winograd4", "fft")
 VARIANCES = ("two-pass", "welford", "naive")
 SOFTMAXES = ("shifted", "online")
 SIGMOIDS = ("exp", "tanh")
@@ -284,6 +285,8 @@ PRESETS = {
     "float16_accumulate16": Precision("float16", accumulate="float16"),
     "float16_statistics16": Precision("float16", statistics="float16"),
     "bfloat16_statistics16": Precision("bfloat16", statistics="bfloat16"),
+    "float32_winograd2": Precision(algorithm="winograd2"),
+    "float32_winograd4": Precision(algorithm="winograd4"),
     "float32_fft": Precision(algorithm="fft"),
 }
 
@@ -614,7 +617,60 @@ def _gamma(k: float, u: float) -> float:
     return k * u / (1 - k * u) if k * u < 1 else math.inf
 
 
-# 5 Pairs: a value and how far it may be from the exact one
+# 5 Convolution by bilinear algorithms
+
+
+def bilinear_bound(
+    magnitude: Array,
+    addend: Array,
+    roundings: int,
+    terms: int,
+    y: Array,
+    p: Precision,
+    *,
+    lost: Array,
+    widest: float,
+    units: tuple[float, float, float],
+) -> np.ndarray:
+    """E = R ((1 + g) S + |b|) + (1 + R) (d S + l) + the float64 reference's own error, then the store.
+
+    R = (1 + u)^k - 1. For y = A^T [(G w) * (B^T x)] + b with sums in any order. magnitude: S = |A^T| [(|G| |w|) *
+    (|B^T| |x|)]; addend: |b|; roundings: k, how many lie on the way from an entry of x or w to y; terms: products that
+    the reference adds; y: the exact value or the answer. d and g are the operands' error and growth, where transformed
+    factors are rounded; l = `lost` what underflow costs.
+
+    y is a sum of products of entries of A, G, w, B and x. What is computed is the sum of these products, each times k
+    factors 1 + delta with |delta| <= u, which is wrong by R of their sizes (ASNA, Lemma 3.1), and these add up to S.
+    Barabasz, Anderson, Soodhalter and Gregg 2018 (arXiv 1803.10986) have this to first order in u.
+    units: powers of two that divide all numbers of the transformed x and w, and b. Where the accumulator has these
+    units, and all multiples of the least of u_x u_w and u_b up to S + |b|, nothing is rounded and E = 0.
+    widest: the largest size that a transformed entry may have. Infinite everywhere if anything may overflow: one
+    infinite entry of a tile leaves no number in it.
+    """
+    s, b = np.asarray(magnitude, np.float64), np.asarray(addend, np.float64)
+    grown = math.expm1(roundings * math.log1p(p.u))
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = s + (own := _own_error(s, terms))
+        lost = lost + _subnormal(b, p.stored) if p.flushed else lost
+        error = grown * ((1 + p.operand_growth) * s + b) + (1 + grown) * (p.operand_error * s + lost) + own
+        unit, size = min(units[0] * units[1], units[2]), s + b
+        if p.operands is None and min(_room(each, p.accumulator, p) for each in units[:2]):
+            error = np.where(size <= _room(unit, p.accumulator, p), 0.0, error)
+        limit = FORMATS[OPERANDS[p.operands]].fmax if p.operands else p.accumulator.fmax
+        if not (widest < limit and np.max(size + error, initial=0.0) < p.accumulator.fmax):
+            return np.full(np.shape(y), np.inf)
+    return store_bound(error, at_most(y, size), p, exact=size <= _room(unit, p.stored, p))
+
+
+def transform_loss(p: Precision) -> float:
+    """Return what rounding a transformed factor to an operand's format loses beyond a relative error (see `_loss`)."""
+    if p.operands is None:
+        return 0.0
+    form = FORMATS[OPERANDS[p.operands]]
+    return (3 if p.operands == "3xtf32" else 1) * (form.nmin if p.flushed else form.eta / 2)
+
+
+# 6 Pairs: a value and how far it may be from the exact one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -879,7 +935,7 @@ class Running:
         return store_bound(a.error, a.value, self.p)
 
 
-# 6 The last rounding
+# 7 The last rounding
 
 
 def outward(bound: Array) -> np.ndarray:

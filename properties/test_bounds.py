@@ -146,7 +146,10 @@ def test_the_lattice_unit_without_a_lattice() -> None:
             {"statistics": "tf32"},
             "statistics='tf32', expected one of None, 'float32', 'float64', 'float16', 'bfloat16'",
         ),
-        ({"algorithm": "winograd"}, "algorithm='winograd', expected one of 'any-order', 'fft'"),
+        (
+            {"algorithm": "winograd"},
+            "algorithm='winograd', expected one of 'any-order', 'winograd2', 'winograd4', 'fft'",
+        ),
         ({"variance": "chan"}, "variance='chan', expected one of 'two-pass', 'welford', 'naive'"),
         ({"subnormals": True}, "subnormals=True, expected one of 'kept', 'flushed'"),
         ({"ulp": 2}, "ulp=2, expected an Ulp"),

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from d2lref.algorithms import fourier, unfold
-from d2lref.arrays import axis_integers, namespace, pad, remembered, windows
+from d2lref.algorithms import fourier, unfold, winograd
+from d2lref.arrays import axis_integers, namespace, pad, per_axis, remembered, windows
 from d2lref.rounding import Precision, multilinear_bound, multilinear_spread
 from d2lref.spec import Array, Shape, Variant
 
@@ -202,12 +202,21 @@ def is_depthwise(_x: Shape, weight: Shape, *_: Any, **_options: Any) -> bool:
     return weight[1] == 1
 
 
+def is_tiled(_x: Shape, weight: Shape, *_: Any, stride: Any = 1, dilation: Any = 1, **_options: Any) -> bool:
+    """Return whether the window has 3 taps along every axis, without stride and dilation: what F(m, 3) is for."""
+    axes = len(weight) - 2
+    steps = {*per_axis(stride, axes), *per_axis(dilation, axes)}
+    return {*weight[2:]} == {winograd.TAPS} and steps == {1}
+
+
 def variants(axes: int) -> dict[str, Variant]:
     """Return the faster ways by name."""
     return {
         "unfold": Variant(bind(slide, axes, unfold.by_columns)),
         "shift": Variant(bind(slide, axes, unfold.by_taps)),
         "fft": Variant(bind(slide, axes, fourier.by_transforms), algorithm="fft"),
+        "winograd2": Variant(bind(slide, axes, winograd.tiled(2)), "winograd2", is_tiled),
+        "winograd4": Variant(bind(slide, axes, winograd.tiled(4)), "winograd4", is_tiled),
         "pointwise": Variant(bind(slide, axes, by_pixels), accepts=is_pointwise),
         "depthwise": Variant(bind(slide, axes, unfold.by_scaling), accepts=is_depthwise),
     }
@@ -238,9 +247,15 @@ def image_part(gy: Array, weight: Array, x: Shape, plan: Geometry) -> Array:
     """Return the gradient of the image: that of the padded image, without its border."""
     padded = tuple(n + before + after for n, (before, after) in zip(x[2:], plan.pads, strict=True))
     grouped = in_groups(gy, 1, plan.groups)
-    whole = unfold.image_gradient(grouped, of_filters(weight, plan), padded, plan.stride, plan.dilation)
+    return unpadded(
+        unfold.image_gradient(grouped, of_filters(weight, plan), padded, plan.stride, plan.dilation), x, plan
+    )
+
+
+def unpadded(whole: Array, x: Shape, plan: Geometry) -> Array:
+    """Return what belongs to the image x of something about the padded image in groups: the undoing of `of_image`."""
     inside = (slice(before, before + n) for n, (before, _) in zip(x[2:], plan.pads, strict=True))
-    return namespace(gy).reshape(whole[(..., *inside)], tuple(x))
+    return namespace(whole).reshape(whole[(..., *inside)], tuple(x))
 
 
 def filter_part(gy: Array, x: Array, weight: Shape, plan: Geometry) -> Array:
@@ -265,7 +280,8 @@ def bound(
     """K u S and smaller terms at each place of y: S = sum of |w| |x| + |b|, K = how many of its terms are not zero.
 
     In full: rounding.multilinear_bound; 0 where all partial sums are small integers. Where transforms are claimed:
-    fourier.bound, about log2(points) u ||x|| ||w||, the same for all places of an image.
+    fourier.bound, about log2(points) u ||x|| ||w||, the same for all places of an image. Where F(m, 3) is claimed and
+    the window is made for it, an answer may be taken by it or not: winograd.bound where that is larger.
     """
     if p.algorithm == "fft":
         plan = geometry(axes, x.shape, weight.shape, **options)
@@ -273,7 +289,21 @@ def bound(
         length = fourier.longest(image.shape[3:], filters.shape[3:], plan.dilation)
         b = None if bias is None else in_groups(bias, 0, plan.groups)
         return fourier.bound(image, filters, b, length, in_groups(y, 1, plan.groups), p).reshape(y.shape)
-    return multilinear_bound(_evaluate(axes, x, weight, options), (x, weight), (bias,), y=y, p=p)
+    sums = multilinear_bound(_evaluate(axes, x, weight, options), (x, weight), (bias,), y=y, p=p)
+    if not (m := _tile(p, x.shape, weight.shape, options)):
+        return sums
+    plan = geometry(axes, x.shape, weight.shape, **options)
+    b = None if bias is None else in_groups(bias, 0, plan.groups)
+    tiled = winograd.bound(of_image(x, plan), of_filters(weight, plan), b, m, in_groups(y, 1, plan.groups), p)
+    return np.maximum(sums, tiled.reshape(y.shape))
+
+
+def _tile(p: Precision, x: Shape, weight: Shape, options: Any) -> int:
+    """Return m where F(m, 3) is claimed and may be used, else 0."""
+    return TILES.get(p.algorithm, 0) if is_tiled(x, weight, **options) else 0
+
+
+TILES = {"winograd2": 2, "winograd4": 4}
 
 
 def _evaluate(axes: int, x: Array, weight: Array, options: Any) -> Callable[..., Array]:
@@ -284,8 +314,8 @@ def _evaluate(axes: int, x: Array, weight: Array, options: Any) -> Callable[...,
 def spread(
     axes: int, y: Array, p: Precision, x: Array, weight: Array, bias: Array | None = None, **options: Any
 ) -> Array:
-    """rounding.multilinear_spread of the sum of products; None for transforms, whose errors are no random walk."""
-    if p.algorithm == "fft":
+    """rounding.multilinear_spread of the sum of products; None for others, whose errors are no random walk."""
+    if p.algorithm != "any-order":
         return None
     return multilinear_spread(_evaluate(axes, x, weight, options), (x, weight), (bias,), y=y, p=p)
 
@@ -300,7 +330,11 @@ def vjp_bound(
     *bias: Array | None,
     **options: Any,
 ) -> tuple[Any, ...]:
-    """Return the bounds of the three gradients, sums of products as the answer is; the bias's is a sum in any case."""
+    """Return the bounds of the three gradients, sums of products as the answer is; the bias's is a sum in any case.
+
+    Whoever claims F(m, 3) may take the gradient of the image by it, of gy with the flipped filters, and both gradients
+    by its adjoint, or as sums: ours are sums.
+    """
     plan = geometry(axes, x.shape, weight.shape, **options)
     parts = zip(bias, grads[2:], strict=True)
     of_bias = (None if b is None else multilinear_bound(bias_part, (gy,), y=g, p=p) for b, g in parts)
@@ -308,7 +342,20 @@ def vjp_bound(
         return (*_transformed_gradients(grads, p, gy, x, weight, plan), *of_bias)
     gx = multilinear_bound(lambda g, w: image_part(g, w, x.shape, plan), (gy, weight), y=grads[0], p=p)
     gw = multilinear_bound(lambda g, a: filter_part(g, a, weight.shape, plan), (gy, x), y=grads[1], p=p)
+    if m := _tile(p, x.shape, weight.shape, options):
+        gx, gw = map(np.maximum, (gx, gw), _tiled_gradients(grads, p, gy, x, weight, plan, m))
     return (gx, gw, *of_bias)
+
+
+def _tiled_gradients(
+    grads: tuple[Array, ...], p: Precision, gy: Array, x: Array, weight: Array, plan: Geometry, m: int
+) -> tuple[Array, Array]:
+    """Return the bounds of the gradients of image and filters taken by F(m, 3) or its adjoint."""
+    image, filters, grouped = of_image(x, plan), of_filters(weight, plan), in_groups(gy, 1, plan.groups)
+    whole = in_groups(pad(grads[0], plan.pads), 1, plan.groups)
+    image_bound = winograd.image_gradient_bound(grouped, filters, m, whole, p)
+    filter_bound = winograd.filter_gradient_bound(grouped, image, m, of_filters(grads[1], plan), p)
+    return unpadded(image_bound, x.shape, plan), filter_bound.reshape(weight.shape)
 
 
 def _transformed_gradients(
