@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,10 +21,10 @@ from d2lref import cli, rounding
 from d2lref.catalogue import reference
 from d2lref.ops import conv2d, linear
 from d2lref.oracle import Budget, Campaign, Implementation, Interrupted, Progress, Report
-from d2lref.oracle.campaign import GRADIENTS
+from d2lref.oracle.campaign import GRADIENTS, RENEWED
 from d2lref.oracle.judge import Status
 from d2lref.oracle.shrink import Search
-from d2lref.oracle.sources import BLOCKS, NARROW, Choices, Corners, replayed, seeded
+from d2lref.oracle.sources import BLOCKS, NARROW, Choices, Corners, Drawn, replayed, seeded
 from d2lref.spec import REQUIRED, Case, Claim, Form, Law, Op
 from properties.strange import op as strange
 from properties.test_oracle import no_scale, right, right_vjp
@@ -179,6 +179,43 @@ def test_a_kernel_that_is_wrong_only_in_its_blocked_path_fails_quickly(op: Op, w
         return (off(gx, arrays, options) if kind == "vjp" else gx, *others)
 
     assert not d2lref.check(op, forward, vjp=vjp, cases="quick", on_fail="stop").ok
+
+
+# Few forms
+
+
+def test_few_forms_come_again_with_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gallery, then as many as it says and one more every RENEWED cases; every regime, and block widths among them.
+
+    Hypothesis climbs on the same forms.
+    """
+    held: list[Drawn] = []
+
+    def hold(_self: Campaign, _law: Law, _f: Any, drawn: Drawn) -> float:
+        held.append(drawn)
+        return 0.0
+
+    monkeypatch.setattr(Campaign, "_hold", hold)
+    begun = campaign(conv2d, replace(reference(conv2d, "definition"), forms=12), 2 * RENEWED)
+    begun.apart = ([], [])
+    list(map(begun.judge, begun.drawn()))
+    begun.climb()
+    regimes: dict[str, set[str]] = defaultdict(set)
+    for drawn in held:
+        regimes[repr(drawn.form)].add(drawn.regime)
+    assert len(held) == 2 * RENEWED
+    assert len(conv2d.gallery) < len(regimes) <= len(conv2d.gallery) + 12 + 2
+    assert sum(met == set(conv2d.regimes) for met in regimes.values()) >= len(conv2d.gallery) + 12
+    assert len({drawn.case.arrays[0].tobytes() for drawn in held}) > len(held) / 2
+    assert {n for drawn in held for shape in drawn.form.shapes for n in shape or ()} >= set(NARROW[:3])
+
+
+def test_a_form_that_comes_again_has_the_record_that_replays_it() -> None:
+    judged = replace(reference(conv2d, "definition"), forms=4)
+    begun = campaign(conv2d, judged, 200)
+    for drawn in begun.drawn():
+        begun.counts["cases"] += 1
+        assert drawn.record is None or conv2d.cases(replayed(drawn.record)) == drawn.form
 
 
 # Whose turn it is

@@ -24,7 +24,7 @@ from d2lref.oracle.probe import NoSum, probe
 from d2lref.oracle.program import reproduction
 from d2lref.oracle.report import LawRecord, Report
 from d2lref.oracle.shrink import Search, guarded, shrink
-from d2lref.oracle.sources import Choices, Corners, Drawn, draw_case, gallery, seeded
+from d2lref.oracle.sources import Choices, Corners, Drawn, gallery, seeded
 from d2lref.oracle.values import fill
 from d2lref.rounding import Precision
 from d2lref.spec import Case, Form, Law, Mistake, Op
@@ -37,6 +37,7 @@ CONTROL_CASES = 400  # cases on which a law may let its control mistakes through
 GRADIENTS = 3  # the gradients are compared with the reference's on one case in so many
 TELLING = 10  # claims from which on a law that decides less than half of them says nothing about the implementation
 SHRINK_SECONDS = 4.0  # spent on making one finding minimal
+RENEWED = 500  # cases after which one more form is drawn for an implementation that is asked about few (`forms`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Campaign:
     apart: tuple[list[Law], list[Law]] = ([], [])
     turns: Counter[str] = field(default_factory=Counter)
     corners: dict[bool, Corners] = field(default_factory=lambda: {True: Corners(), False: Corners()})
+    forms: list[tuple[Form, tuple[int, ...]]] = field(default_factory=list)
     told: dict[str, Finding] = field(default_factory=dict)
     records: dict[str, LawRecord] = field(default_factory=dict)
     failures: dict[str, tuple[Drawn, Verdict]] = field(default_factory=dict)
@@ -156,18 +158,29 @@ class Campaign:
     def _seeded(self, number: int, corners: Corners | None = None) -> Drawn | None:
         """Return the case of a seed (and of what `corners` asks for), None when its form is not supported."""
         seed = zlib.crc32(f"{self.op.name} {self.seed} {number}".encode())
-        choices = seeded(seed, corners)
-        regime = choices.choice(*self.op.regimes)
-        before = len(choices.record)
-        form = self.op.cases(choices)
-        supported = self.implementation.supported(self.op, form)
-        if corners:
-            corners.settle(kept=supported and all(shape is None or 0 not in shape for shape in form.shapes))
-        if not supported:
-            self.counts["unsupported"] += 1
-            return None
-        case = fill(self.op, form, regime, seed, self.precision.storage)
-        return Drawn(case, form, regime, seed, tuple(choices.record[before:]))
+        drawn = self._drawn(seeded(seed, corners), seed, corners)
+        self.counts["unsupported"] += drawn is None
+        return drawn
+
+    def _drawn(self, choices: Choices, seed: int, corners: Corners | None = None) -> Drawn | None:
+        """Return the case that was chosen, None when its form is not supported.
+
+        An implementation that is asked about few forms is asked about those again, with other values.
+        """
+        few, regime = self.implementation.forms, choices.choice(*self.op.regimes)
+        if few is not None and len(self.forms) >= few + self.counts["cases"] // RENEWED:
+            form, record = choices.choice(*self.forms)
+        else:
+            before = len(choices.record)
+            form = self.op.cases(choices)
+            record = tuple(choices.record[before:])
+            supported = self.implementation.supported(self.op, form)
+            if corners:
+                corners.settle(kept=supported and all(shape is None or 0 not in shape for shape in form.shapes))
+            if not supported:
+                return None
+            self.forms += [(form, record)] if few is not None else []
+        return Drawn(fill(self.op, form, regime, seed, self.precision.storage), form, regime, seed, record)
 
     def climb(self) -> None:
         """Let Hypothesis draw cases towards larger ratios."""
@@ -180,10 +193,8 @@ class Campaign:
 
     def _climbed(self, choices: Choices, seed: int) -> float | None:
         """Judge the case that Hypothesis drew; return the ratio to climb on, None when the case is not supported."""
-        drawn = draw_case(self.op, choices, seed, self.precision.storage)
-        if not self.implementation.supported(self.op, drawn.form):
-            return None
-        return self.judge(drawn)
+        drawn = self._drawn(choices, seed)
+        return None if drawn is None else self.judge(drawn)
 
     # Judging
 

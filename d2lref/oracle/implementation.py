@@ -149,8 +149,9 @@ class Implementation:
     optional array -> False (never there) or True (always there); that of an array of indices -> "integers" or "reals",
     where it may hold either; and "empty_batch" (False) and "layouts" (a tuple).
     accepts(*shapes, **options) narrows it to some forms. algorithm: the class of algorithms (`rounding.using`) that a
-    report claims for it; `check` claims what its caller says. origin and vjp_origin: the Python texts that bind the
-    names `implementation` and `vjp`, for reproductions.
+    report claims for it; `check` claims what its caller says. forms: about how many forms it is asked about, each with
+    many values, where a new one costs far more than a call (a compiler); None: a new one for every case. origin and
+    vjp_origin: the Python texts that bind the names `implementation` and `vjp`, for reproductions.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Implementation:
     origin: str = ""
     vjp_origin: str = ""
     algorithm: str = "any-order"
+    forms: int | None = None
 
     @property
     def options(self) -> frozenset[str] | None:
