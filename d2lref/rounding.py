@@ -288,19 +288,21 @@ PRESETS = {
     "float32_winograd2": Precision(algorithm="winograd2"),
     "float32_winograd4": Precision(algorithm="winograd4"),
     "float32_fft": Precision(algorithm="fft"),
+    **{f"{name}_flushed": Precision(name, subnormals="flushed") for name in ("float64", "float32", "bfloat16")},
 }
 
 
 def using(algorithm: str, storage: str = "float32") -> Precision:
-    """Return the arithmetic of an algorithm class in a storage format: a way to take sums, variances, or the like."""
+    """Return the arithmetic of algorithm classes in a storage format: ways to take sums, variances, or the like.
+
+    Several are joined by commas: "naive, flushed".
+    """
     claimed = Precision(storage)
-    if algorithm in VARIANCES:
-        return replace(claimed, variance=algorithm)
-    if algorithm in SOFTMAXES:
-        return replace(claimed, softmax=algorithm)
-    if algorithm in SIGMOIDS:
-        return replace(claimed, sigmoid=algorithm)
-    return replace(claimed, algorithm=algorithm)
+    for word in algorithm.split(", "):
+        named = (name for name in ("variance", "softmax", "sigmoid", "subnormals") if word in _ALLOWED[name])
+        one: Any = {next(named, "algorithm"): word}
+        claimed = replace(claimed, **one)
+    return claimed
 
 
 def spelled(p: Precision) -> str:

@@ -191,6 +191,7 @@ def test_only_what_is_not_at_its_default_is_spelled() -> None:
 def test_an_algorithm_class_is_one_of_sums_or_of_variances() -> None:
     assert using("fft", "float64") == Precision("float64", algorithm="fft")
     assert using("welford") == Precision(variance="welford")
+    assert using("naive, flushed", "bfloat16") == Precision("bfloat16", variance="naive", subnormals="flushed")
     with pytest.raises(ValueError, match=r"^Precision: algorithm='winograd', expected one of "):
         using("winograd")
 
