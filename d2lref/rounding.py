@@ -574,7 +574,7 @@ def fft_bound(
     """
     energy, full = np.asarray(energy, np.float64), np.asarray(full, np.float64)
     depth, amplified = _transform_roundings(length)
-    every, last = _gamma(2 * depth + 2 * math.sqrt(2.0) * channels + 2, p.u), _gamma(depth + 2, p.u)
+    every, last = gamma(2 * depth + 2 * math.sqrt(2.0) * channels + 2, p.u), gamma(depth + 2, p.u)
     count = channels * length if terms is None else np.asarray(terms, np.float64)
     root = math.sqrt(length)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -603,6 +603,18 @@ def _transform_roundings(length: int) -> tuple[float, float]:
     return depth, max(4 * math.sqrt(2.0) * r / (math.sqrt(r) - 1) for r in radices)
 
 
+def transform_depth(n: int, wave: float) -> tuple[float, int]:
+    """Return D, and the largest prime factor of n (1 for n = 1).
+
+    gamma(D) is the error of one coefficient of a transform of n points by passes of prime radices, relative to the sum
+    of the sizes of the samples (not to their 2-norm, as in `_transform_roundings`). A pass of radix r multiplies by
+    waves that are wrong by `wave` u, in complex arithmetic, wrong by sqrt 2 gamma(2) (ASNA, Lemma 3.5), and sums r of
+    the products by r - 1 additions; for r > 2 these have waves of their own.
+    """
+    weight, radices = wave + 2 * math.sqrt(2.0), _prime_factors(n)
+    return sum(weight * (1 if r == 2 else 2) + r - 1 for r in radices), max(radices, default=1)
+
+
 def _prime_factors(n: int) -> list[int]:
     """Return the prime factors of n in rising order, each as often as it divides n."""
     factors, r = [], 2
@@ -614,7 +626,7 @@ def _prime_factors(n: int) -> list[int]:
     return [*factors, n] if n > 1 else factors
 
 
-def _gamma(k: float, u: float) -> float:
+def gamma(k: float, u: float) -> float:
     """gamma_k = k u / (1 - k u), infinite from k u = 1 on (ASNA, Lemma 3.1)."""
     return k * u / (1 - k * u) if k * u < 1 else math.inf
 

@@ -1,8 +1,12 @@
-"""The bound of convolution by Fourier transforms: it holds of libraries and against a demon, and is not idle."""
+"""The bounds of Fourier transforms, and of convolution by them, hold of libraries and of a demon, and are not idle."""
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from functools import cache
 from importlib.util import find_spec
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -10,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2lref import rounding
+from d2lref import ops, rounding
 from d2lref.algorithms import fourier
 from d2lref.rounding import PRESETS, Precision, fft_bound, outward
-from properties.exact import circular, ratio, rational, scaled, worst_transforms
+from properties.exact import Demon, circular, ratio, rational, scaled, worst_transforms
 
 TRUNCATED = Precision(rounding="truncate")
 
@@ -138,7 +142,7 @@ def test_the_demon_does_not_break_the_bound_on_random_data(seed: int) -> None:
 
 
 def test_a_smaller_bound_of_fourier_transforms_is_noticed() -> None:
-    with patch.object(rounding, "_gamma", lambda k, u: k * u / 4):
+    with patch.object(rounding, "gamma", lambda k, u: k * u / 4):
         assert demonic(16, 1, Precision()) > 1
     tiny = (np.arange(8.0)[None] * 2.0**-149).astype(np.float32)
     other = np.linspace(1, 2, 8, dtype=np.float32)[None]
@@ -164,3 +168,138 @@ def test_a_wrong_answer_does_not_buy_a_larger_bound(answer: float) -> None:
     wrong = fourier.bound(x, w, b, 8, np.full((1, 1, 3, 3), answer), PRESETS["float32_fft"])
     assert np.isfinite(wrong).all()
     assert (wrong <= fourier.bound(x, w, b, 8, np.full((1, 1, 3, 3), 13.0), PRESETS["float32_fft"])).all()
+
+
+# The half spectrum: one transform of real samples
+
+SPECTRUM = ops.fourier_coefficients
+LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 43, 61, 64, 127, 129)
+SAMPLES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "normal": lambda rng, n: rng.standard_normal(n),
+    "positive": lambda rng, n: rng.random(n) + 1 / 2,
+    "one sample": lambda rng, n: np.where(rng.permutation(n) == 0, 1 + rng.random(), 0.0),
+    "two samples": lambda rng, n: np.where(rng.permutation(n) < 2, rng.standard_normal(n), 0.0),
+    "wide": lambda rng, n: np.ldexp(rng.standard_normal(n), rng.integers(-12, 13, n)),
+    "tiny": lambda rng, n: np.ldexp(rng.standard_normal(n), -140),
+    "integers": lambda rng, n: rng.integers(-3, 4, n).astype(float),
+}
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
+
+
+@cache
+def turns(n: int) -> list[tuple[Fraction, Fraction]]:
+    """Return cos and -sin of 2 pi m / n for m < n, to fifty digits, by their series."""
+    found = []
+    with localcontext() as context:
+        context.prec = 60
+        for m in range(n):
+            angle, term = 2 * PI * m / n, Decimal(1)
+            sums = [Decimal(0), Decimal(0)]
+            for k in range(120):
+                sums[k % 2] += term * (-1) ** (k // 2)
+                term = term * angle / (k + 1)
+            found.append((Fraction(sums[0]), -Fraction(sums[1])))
+    return found
+
+
+def exact_spectrum(x: np.ndarray) -> np.ndarray:
+    """Return the half spectrum of one row, in fractions to fifty digits."""
+    n, samples = len(x), [(t, Fraction(v)) for t, v in enumerate(x.tolist()) if v]
+    return rational(
+        [
+            [sum((v * turns(n)[k * t % n][part] for t, v in samples), Fraction(0)) for part in (0, 1)]
+            for k in range(n // 2 + 1)
+        ]
+    )
+
+
+def spectra() -> dict[str, tuple[str, Callable[..., Any]]]:
+    """Return ways to transform, with the algorithm class of each."""
+    ways = {"definition": ("any-order", SPECTRUM.definition)}
+    ways |= {name: (variant.algorithm, variant.run) for name, variant in SPECTRUM.variants.items()}
+    if find_spec("torch"):
+        from d2lref.adapters.torch import implementation, library
+
+        torch, home = implementation("fourier_coefficients"), library("cpu")
+        assert torch is not None
+        ways["torch"] = ("fft", lambda x, **options: home.back(torch.forward(home.to(x, str(x.dtype)), **options)))
+    return ways
+
+
+WAYS = spectra()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(
+    st.sampled_from(LENGTHS),
+    st.sampled_from(tuple(SAMPLES)),
+    st.sampled_from(("float32", "float64")),
+    st.sampled_from(("backward", "ortho", "forward")),
+    st.integers(0, 2**32),
+)
+def test_a_half_spectrum_stays_within_its_bound(
+    way: str, n: int, sample: str, dtype: str, norm: str, seed: int
+) -> None:
+    algorithm, transform = WAYS[way]
+    x = SAMPLES[sample](np.random.default_rng(seed), n).astype(dtype)
+    y = transform(x, norm=norm)
+    assert y.dtype == dtype
+    p = rounding.using(algorithm, dtype)
+    bound = outward(SPECTRUM.bound(y.astype(float), p, x.astype(float), norm=norm))
+    factor = {"backward": Fraction(1), "ortho": 1 / root_of(n), "forward": Fraction(1, n)}[norm]
+    differences = rational(y.astype(float)) - exact_spectrum(x.astype(float)) * factor
+    assert max(map(ratio, differences.ravel(), bound.ravel())) <= 1
+
+
+def root_of(n: int) -> Fraction:
+    """Return sqrt(n) to sixty digits."""
+    return Fraction(math.isqrt(n * 10**120), 10**60)
+
+
+def worst_spectrum(x: np.ndarray, u: float) -> np.ndarray:
+    """Return the largest error of each part of a half spectrum by radix 2 that the demon finds, (n // 2 + 1, 2)."""
+
+    def spectrum(demon: Demon) -> np.ndarray:
+        found = demon.transform([(np.full(1, v), np.zeros(1)) for v in x], -1)[: len(x) // 2 + 1]
+        return np.array([[np.broadcast_to(part, shape_of(demon)) for part in y] for y in found])
+
+    count = Demon()
+    exact, step = spectrum(count), 2.0**-20
+    slopes = spectrum(Demon(step * np.eye(count.operations))) - exact
+    return np.array(
+        [
+            [
+                float(abs(spectrum(Demon(u * np.sign(slopes[k, part])[None]))[k, part, 0] - exact[k, part, 0]))
+                for part in (0, 1)
+            ]
+            for k in range(len(exact))
+        ]
+    )
+
+
+def shape_of(demon: Demon) -> tuple[int]:
+    """Return how many choices a demon makes at once."""
+    return (1,) if demon.delta is None else (len(demon.delta),)
+
+
+@pytest.mark.parametrize("n", [4, 8, 16, 32])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_bound_of_a_fast_half_spectrum_holds_against_the_demon_and_is_not_idle(n: int, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal(n)
+    p = Precision(algorithm="fft")
+    bound = SPECTRUM.bound(SPECTRUM.definition(x), p, x)
+    ratios = worst_spectrum(x, p.u)[1:] / bound[1:]
+    assert 0.05 < np.max(ratios) < 1
+
+
+def test_the_bound_of_a_half_spectrum_is_not_idle() -> None:
+    """A wave that is wrong by 4u stays within it, and one that is wrong by more than 5u leaves it."""
+    x, p = np.eye(8)[1], Precision()
+    bound = SPECTRUM.bound(SPECTRUM.definition(x), p, x)
+    assert (4 * p.u < bound[1:]).all()
+    assert (5.001 * p.u > bound[1:]).all()
+
+
+def test_the_first_coefficient_of_integers_is_exact() -> None:
+    x = np.random.default_rng(0).integers(-3, 4, 129).astype(float)
+    assert not SPECTRUM.bound(SPECTRUM.definition(x), Precision(), x)[0].any()

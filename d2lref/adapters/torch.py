@@ -87,7 +87,7 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         accepts=_narrowed(name, device),
         origin=text,
         vjp_origin=f"{text}\n\n\n{_VJP_ORIGIN.format(held=_HELD.get(name, ()))}",
-        algorithm="welford" if name in _UPDATING else "any-order",
+        algorithm=_ALGORITHMS.get(name, "any-order"),
     )
 
 
@@ -95,12 +95,17 @@ def _narrowed(name: str, device: str) -> Callable[..., bool] | None:
     """Return what an op is narrowed to; None for all that it takes."""
     if name in {"corr2d", "convolve2d"} and device == "cpu":
         return _trusted
-    return _several if name == "group_norm" else None
+    return {"group_norm": _several, "fourier_coefficients": _some}.get(name)
 
 
 def _several(x: Shape, *_affine: Shape | None, num_groups: int, **_options: Any) -> bool:
     """Return whether a group has several values in the batch: F.group_norm refuses one for all images together."""
     return x[0] * x[1] // num_groups * math.prod(x[2:]) != 1
+
+
+def _some(x: Shape, **_options: Any) -> bool:
+    """Return whether there is a row: MKL refuses to transform none (https://github.com/pytorch/pytorch/issues/174984)."""
+    return 0 not in x
 
 
 def _trusted(x: Shape, kernel: Shape, **_options: Any) -> bool:
@@ -117,7 +122,7 @@ def _origin(name: str) -> str:
     for stem, make in (("corr", _correlate), ("convolve", _convolve)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
-    if own := {"maxout": _maxout, **_REORDERED}.get(name):
+    if own := {"maxout": _maxout, "fourier_coefficients": _rfft, **_REORDERED}.get(name):
         return f"{_IMPORTS}{inspect.getsource(own)}\n\nimplementation = {own.__name__}"
     return f"implementation = torch.{name if name == 'flatten' else f'nn.functional.{name}'}"
 
@@ -187,6 +192,16 @@ def _maxout(x: Array, *, pool_size: int) -> Array:
     return x.unflatten(1, (-1, pool_size)).max(dim=2).values
 
 
+def _rfft(x: Array, *, norm: str = "backward") -> Array:
+    """torch.fft.rfft with real and imaginary parts along a last axis.
+
+    Not by torch.view_as_real, whose gradient ends the process when it is sent one in memory that is not aligned as
+    complex numbers are (reports/findings/torch-view_as_real-unaligned-crash.md).
+    """
+    y = torch.fft.rfft(x, norm=norm)
+    return torch.stack((y.real, y.imag), dim=-1)
+
+
 def _group_norm(x: Array, weight: Array = None, bias: Array = None, *, num_groups: int, **eps: float) -> Array:
     """torch's, with the arrays first."""
     return F.group_norm(x, num_groups, weight, bias, **eps)
@@ -219,6 +234,7 @@ _IMPORTS = """
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 
 Array = Any
@@ -244,6 +260,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
     "flatten": torch.flatten,
+    "fourier_coefficients": _rfft,
     "fold": F.fold,
     "interpolate": F.interpolate,
     "linear": F.linear,
@@ -277,6 +294,10 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "unfold": F.unfold,
 }
 
-_UPDATING = frozenset({"layer_norm", "group_norm"})  # they take the variance by Welford's updates
+_ALGORITHMS: Mapping[str, str] = {
+    "fourier_coefficients": "fft",
+    "layer_norm": "welford",  # both update the variance
+    "group_norm": "welford",
+}
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}
