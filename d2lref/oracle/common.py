@@ -619,14 +619,25 @@ def _other_defaults_vjp(op: Op) -> Callable[..., Any]:
 
 
 def _with_another(op: Op, options: dict[str, Any], call: Callable[..., Any]) -> Any:
-    """Return the answer with another value for an option left out, where there is one that the call bears."""
+    """Return the answer with another value for an option left out, where the call bears one that changes it."""
+    right = call(**options)
     for name in op.options.keys() - options.keys():
         for other in _others(op, name):
             try:
-                return call(**{**options, name: other})
+                wrong = call(**{**options, name: other})
             except (ValueError, IndexError):
                 continue
-    return call(**options)
+            if not all(map(_equal_or_absent, _each(wrong), _each(right))):
+                return wrong
+    return right
+
+
+def _each(answer: Any) -> tuple[Any, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _equal_or_absent(left: Any, right: Any) -> bool:
+    return left is right is None or (left is not None and right is not None and _equal(left, right))
 
 
 def _others(op: Op, name: str) -> list[Any]:

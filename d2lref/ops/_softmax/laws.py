@@ -36,6 +36,11 @@ def _finite(case: Case) -> bool:
     return x.size > 0 and bool(np.isfinite(x).all())
 
 
+def _shared(case: Case) -> bool:
+    """Return whether a row has more than the one entry whose probability is 1 whatever it is."""
+    return _moderate(case) and case.arrays[0].shape[case.options["dim"]] > 1
+
+
 def _small_integers(case: Case) -> bool:
     return case.arrays[0].size > 0 and case.regime in {"lattice_small", "ties"}
 
@@ -103,7 +108,7 @@ def _common(limit: float) -> tuple[Law, ...]:
         Law(
             f"-inf becomes {limit:g}",
             _masked_entries(limit),
-            lambda case: _moderate(case) and case.arrays[0].shape[case.options["dim"]] > 1,
+            _shared,
         ),
     )
 
@@ -133,7 +138,7 @@ SOFTMAX_LAWS = (
     Law("a row adds up to 1", _sums_to_one, _moderate),
     Law("y = y of the largest times e^(x - m)", _ratios, _moderate),
     *_common(0.0),
-    Law("dx = p (gy - sum of gy p), p = e^t / sum of e^t", _softmax_gradient, _moderate, vjp=True),
+    Law("dx = p (gy - sum of gy p), p = e^t / sum of e^t", _softmax_gradient, _shared, vjp=True),
 )
 
 # 3 Laws of log_softmax
@@ -163,5 +168,5 @@ LOG_SOFTMAX_LAWS = (
     Law("the exponentials of a row add up to 1", _exponentials_sum_to_one, lambda case: _moderate(case, 4)),
     Law("y - y of the largest = x - m", _differences, _moderate),
     *_common(-np.inf),
-    Law("dx = gy - p times the sum of gy, p = e^t / sum of e^t", _log_softmax_gradient, _moderate, vjp=True),
+    Law("dx = gy - p times the sum of gy, p = e^t / sum of e^t", _log_softmax_gradient, _shared, vjp=True),
 )
