@@ -387,9 +387,13 @@ def gather_bound(evaluate: Callable[[Array], Array], entries: Array, *, y: Array
     return addition_bound(evaluate(size), terms, y, p, lattice_unit(entries), lost=lost)
 
 
-def copy_bound(y: Array, p: Precision) -> np.ndarray:
-    """0: an entry that is copied stays as it is, bit for bit; nmin where it may be flushed because it is below nmin."""
-    return np.where((np.abs(y) < p.stored.nmin) & p.flushed, p.stored.nmin, 0.0)
+def copy_bound(y: Array, p: Precision, x: Array) -> np.ndarray:
+    """0: an entry of x that is copied stays as it is, bit for bit.
+
+    nmin where it may be flushed: where y is below nmin, and something in x is, but 0, which stays as it is too.
+    """
+    lost = p.flushed and bool(_subnormal(np.abs(x), p.stored).any())
+    return np.where((np.abs(y) < p.stored.nmin) & lost, p.stored.nmin, 0.0)
 
 
 def at_most(y: Array, size: Array) -> np.ndarray:

@@ -24,6 +24,7 @@ from d2lref.rounding import (
     Format,
     Precision,
     Ulp,
+    copy_bound,
     lattice_unit,
     multilinear_bound,
     multilinear_spread,
@@ -464,6 +465,16 @@ def test_a_bound_computed_in_float64_is_at_least_its_formula_and_not_much_more(
     assert formula <= Fraction(bound if bound < math.inf else 2.0**1000)
     assert math.isinf(bound) == (magnitude + formula >= p.accumulator.fmax)
     assert math.isinf(bound) or Fraction(bound) <= (formula + own) * (1 + Fraction(2) ** -20)
+
+
+def test_of_what_is_copied_only_what_is_subnormal_is_lost() -> None:
+    p = using("flushed")
+    small, large = p.stored.eta, p.stored.nmin
+    for x in ([0.0, 1.0], [-large, np.nan, np.inf]):
+        assert not copy_bound(np.asarray(x), p, np.asarray(x)).any()
+    for y in ([0.0, 1.0], [small, 1.0]):
+        np.testing.assert_array_equal(copy_bound(np.asarray(y), p, np.asarray([small, 1.0])), [large, 0.0])
+        assert not copy_bound(np.asarray(y), Precision(), np.asarray([small, 1.0])).any()
 
 
 # 5 The lattice theorem

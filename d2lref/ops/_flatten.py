@@ -75,14 +75,14 @@ def vjp(gy: Array, x: Array, *, start_dim: int = 0, end_dim: int = -1) -> tuple[
 
 def bound(y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """0: entries are handed on, bit for bit (rounding.copy_bound)."""
-    del x, options
-    return copy_bound(y, p)
+    del options
+    return copy_bound(y, p, x)
 
 
 def vjp_bound(grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     """Return the same for the gradient."""
-    del gy, x, options
-    return (copy_bound(grads[0], p),)
+    del x, options
+    return (copy_bound(grads[0], p, gy),)
 
 
 # 6 Cases

@@ -88,8 +88,8 @@ def _apart(parts: Array) -> Array:
 
 def bound(y: Array, p: Precision, x: Array, *, pool_size: int) -> Array:
     """0: a maximum is one of the entries, bit for bit (rounding.copy_bound)."""
-    del x, pool_size
-    return copy_bound(y, p)
+    del pool_size
+    return copy_bound(y, p, x)
 
 
 def vjp_bound(grads: tuple[Array], p: Precision, gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:

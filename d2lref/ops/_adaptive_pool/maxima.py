@@ -94,8 +94,8 @@ def _back(tables: tuple[Table, ...], parts: Array) -> Array:
 
 def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """0: a maximum is one of the entries, bit for bit (rounding.copy_bound)."""
-    del axes, x, options
-    return copy_bound(y, p)
+    del axes, options
+    return copy_bound(y, p, x)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, *, output_size: Sizes) -> tuple[Array]:

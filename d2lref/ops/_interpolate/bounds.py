@@ -20,7 +20,7 @@ def bound(y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """0 for nearest; else `_weighted_bound` with the weights as matrices (m, n)."""
     axes = axes_of(x.shape, **options)
     if axes[0].mode != "linear":
-        return copy_bound(y, p)
+        return copy_bound(y, p, x)
     lines = [(matrix(axis), _moved(axis, p)) for axis in axes]
     return _weighted_bound(axes, lines, x, y, p)
 

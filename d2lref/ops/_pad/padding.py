@@ -186,7 +186,7 @@ def bound(y: Array, p: Precision, x: Array, **options: Any) -> Array:
     inexact = float(round_to(np.asarray(value), p.storage)) != value
     stored = (p.stored.u + p.accumulator.u) * abs(value) + p.stored.eta if inexact else 0.0
     border = definition(np.zeros_like(x), **{**options, "value": 1.0}) if stored else np.zeros_like(y)
-    return copy_bound(y, p) + stored * border
+    return copy_bound(y, p, np.append(x, value)) + stored * border
 
 
 def vjp_bound(grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:

@@ -120,9 +120,9 @@ def _back(g: Grid, parts: Array) -> Array:
 
 
 def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
-    """0: a maximum is one of the entries, bit for bit; nmin where that is below nmin and subnormals are flushed."""
-    del axes, x, options
-    return copy_bound(y, p)
+    """0: a maximum is one of the entries, bit for bit (rounding.copy_bound)."""
+    del axes, options
+    return copy_bound(y, p, x)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
