@@ -94,18 +94,18 @@ def tiled(m: int) -> unfold.Way:
         pixel, every m-th; zeros fill the last, and answers that they alone have are cut off. Returns (N, G, K, *out) in
         the dtype of x.
         """
-        xp, axes = namespace(x, w), w.ndim - 3
+        axes = w.ndim - 3
         answer, filters, image = matrices(m, TAPS)
-        out = tuple(size - TAPS + 1 for size in x.shape[3:])
-        filled = pad(x, tuple((0, -o % m) for o in out))
-        tiles = windows(filled, (m + TAPS - 1,) * axes, (m,) * axes, (1,) * axes)
-        left, right = transformed(filters, w, axes), transformed(image, tiles, axes)
-        y = transformed(answer, _multiplied(left, right, axes), axes)
-        places = (p for axis in range(3, 3 + axes) for p in (axis, axis + axes))  # a tile's place beside that in it
-        whole = xp.reshape(xp.permute_dims(y, (0, 1, 2, *places)), (*y.shape[:3], *(-(-o // m) * m for o in out)))
-        return whole[(..., *map(slice, out))]
+        products = multiplied(transformed(filters, w, axes), transformed(image, cut(x, m, axes), axes), axes)
+        return joined(transformed(answer, products, axes), tuple(size - TAPS + 1 for size in x.shape[3:]))
 
     return by_tiles
+
+
+def cut(x: Array, m: int, axes: int) -> Array:
+    """Return the tiles of m + 2 pixels along every axis, one every m, shape (N, G, C, *t, *n); zeros fill the last."""
+    filled = pad(x, tuple((0, (TAPS - 1 - size) % m) for size in x.shape[3:]))
+    return windows(filled, (m + TAPS - 1,) * axes, (m,) * axes, (1,) * axes)
 
 
 def transformed(matrix: Rows, a: Array, axes: int) -> Array:
@@ -117,16 +117,24 @@ def transformed(matrix: Rows, a: Array, axes: int) -> Array:
     return a
 
 
-def _multiplied(w: Array, x: Array, axes: int) -> Array:
+def multiplied(w: Array, x: Array, axes: int) -> Array:
     """Return the sum over c of w[g, k, c, p] x[n, g, c, t, p], shape (N, G, K, *t, *p): a matrix product for each p."""
     xp = namespace(w, x)
     (n, g, c), tiles, points = x.shape[:3], x.shape[3 : 3 + axes], x.shape[3 + axes :]
-    inside, group = range(3 + axes, 3 + 2 * axes), tuple(range(3))
-    left = xp.permute_dims(w, (*range(3, 3 + axes), *group))
-    right = xp.permute_dims(x, (*inside, 1, 2, 0, *range(3, 3 + axes)))
+    left = xp.permute_dims(w, (*range(3, 3 + axes), 0, 1, 2))
+    right = xp.permute_dims(x, (*range(3 + axes, 3 + 2 * axes), 1, 2, 0, *range(3, 3 + axes)))
     product = xp.matmul(left, xp.reshape(right, (*points, g, c, n * math.prod(tiles))))
     product = xp.reshape(product, (*points, g, w.shape[1], n, *tiles))
     return xp.permute_dims(product, (axes + 2, axes, axes + 1, *range(axes + 3, 2 * axes + 3), *range(axes)))
+
+
+def joined(y: Array, out: Shape) -> Array:
+    """Return tiles of answers (N, G, K, *t, *m) side by side, without what lies beyond `out`: (N, G, K, *out)."""
+    xp, axes = namespace(y), len(out)
+    places = (place for axis in range(3, 3 + axes) for place in (axis, axis + axes))
+    sizes = (t * m for t, m in zip(y.shape[3 : 3 + axes], y.shape[3 + axes :], strict=True))
+    whole = xp.reshape(xp.permute_dims(y, (0, 1, 2, *places)), (*y.shape[:3], *sizes))
+    return whole[(..., *map(slice, out))]
 
 
 # 3 How wrong it may be

@@ -18,8 +18,9 @@ REGIMES = (*SUMS, "ties", "signed_zero")
 def cases(axes: int, draw: Draw) -> Form:
     """Return a convolution of about 2^17 products at most (2^18 where two sizes are wide), usually far fewer.
 
-    Wide numbers of channels and filters are those of all groups together: that is what kernels ask about. Shrinks
-    towards one image of one pixel with one channel, one filter with one tap, no bias, and every option at its default.
+    Wide numbers of channels and filters are those of all groups together: that is what kernels ask about. So are
+    windows of 3 without stride and dilation, one in four. Shrinks towards one image of one pixel with one channel, one
+    filter with one tap, no bias, and every option at its default.
     """
     window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
     dilation = per_axis_or_one(draw, axes, 1, 3)
@@ -27,6 +28,8 @@ def cases(axes: int, draw: Draw) -> Form:
     if padding == "number":
         padding = per_axis_or_one(draw, axes, 0, 3)
     stride = 1 if padding == "same" else per_axis_or_one(draw, axes, 1, 4)
+    if draw.integer(0, 3) == 3:
+        window, dilation, stride = (3,) * axes, 1, 1
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
     lows = (1, 1, 1, 1, *_least_sizes(axes, window, options))
     drawn = draw.sizes(*lows)

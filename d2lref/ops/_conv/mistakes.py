@@ -14,7 +14,7 @@ import numpy as np
 from d2lref.algorithms import unfold
 from d2lref.arrays import pad
 from d2lref.ops._conv import definition as of
-from d2lref.ops._conv import laws
+from d2lref.ops._conv import laws, tiled_mistakes
 from d2lref.ops._conv.definition import definition, geometry, in_groups, of_filters, of_image, vjp
 from d2lref.ops._conv.misplaced import (
     Call,
@@ -435,15 +435,18 @@ GRADIENTS = (
 
 
 def mistakes(axes: int) -> tuple[Mistake, ...]:
-    """Return the mistakes for images with so many axes of space; some need two."""
-    several = axes > 1
+    """Return the mistakes for images with so many axes of space; some need two, and those of tiles are about two."""
+    several, tiles = axes > 1, axes == 2
+    misplaced = (
+        *MISPLACED,
+        *(MISPLACED_ON_SEVERAL_AXES if several else ()),
+        *(tiled_mistakes.MISPLACED if tiles else ()),
+    )
+    answers = (*FORWARD, *(FORWARD_ON_SEVERAL_AXES if several else ()), *(tiled_mistakes.FORWARD if tiles else ()))
     moved = (
         Mistake(says, cites, partial(wrong.forward, axes), partial(wrong.vjp, axes), (law,))
-        for says, cites, law, wrong in (*MISPLACED, *(MISPLACED_ON_SEVERAL_AXES if several else ()))
+        for says, cites, law, wrong in misplaced
     )
-    forward = (
-        Mistake(says, cites, partial(wrong, axes), None, (law,))
-        for says, cites, law, wrong in (*FORWARD, *(FORWARD_ON_SEVERAL_AXES if several else ()))
-    )
+    forward = (Mistake(says, cites, partial(wrong, axes), None, (law,)) for says, cites, law, wrong in answers)
     backward = (Mistake(says, cites, None, partial(wrong, axes), (law,)) for says, cites, law, wrong in GRADIENTS)
     return (*moved, *forward, *backward)
