@@ -268,7 +268,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     "cross_entropy": F.cross_entropy,
     **{
         f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d")
-        for kind in ("max", "avg", "adaptive_max", "adaptive_avg")
+        for kind in ("max", "avg", "lp", "adaptive_max", "adaptive_avg")
         for n in (1, 2, 3)
     },
     "maxout": _maxout,

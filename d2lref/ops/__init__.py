@@ -54,6 +54,9 @@ from d2lref.ops._pad import pad as pad
 from d2lref.ops._pool import avg_pool1d as avg_pool1d
 from d2lref.ops._pool import avg_pool2d as avg_pool2d
 from d2lref.ops._pool import avg_pool3d as avg_pool3d
+from d2lref.ops._pool import lp_pool1d as lp_pool1d
+from d2lref.ops._pool import lp_pool2d as lp_pool2d
+from d2lref.ops._pool import lp_pool3d as lp_pool3d
 from d2lref.ops._pool import max_pool1d as max_pool1d
 from d2lref.ops._pool import max_pool2d as max_pool2d
 from d2lref.ops._pool import max_pool3d as max_pool3d

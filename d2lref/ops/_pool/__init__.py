@@ -1,15 +1,27 @@
-"""Pooling (d2l, section 7.5): the largest or the mean entry of each window, a room in reading order.
+"""Pooling (d2l, section 7.5): the largest, the mean or the norm of each window, a room in reading order.
 
 grid: where the windows lie · max_pool: shape, definition, faster ways, derivative, how wrong it may be · max_laws:
-cases, laws, refusals · max_mistakes · the same three of avg_pool · and here, all of it bound to 1, 2 and 3 axes of
-space. shared: what both say in the same words.
+cases, laws, refusals · max_mistakes · the same three of avg_pool, and of lp_pool (whose bounds have a file of their
+own) · and here, all of it bound to 1, 2 and 3 axes of space. shared: what all say in the same words.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from d2lref.ops._pool import avg_laws, avg_mistakes, avg_pool, max_laws, max_mistakes, max_pool, shared
+from d2lref.ops._pool import (
+    avg_laws,
+    avg_mistakes,
+    avg_pool,
+    lp_bounds,
+    lp_laws,
+    lp_mistakes,
+    lp_pool,
+    max_laws,
+    max_mistakes,
+    max_pool,
+    shared,
+)
 from d2lref.spec import REQUIRED, Op, Operand, Variant
 
 SOURCE = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.5"
@@ -69,5 +81,28 @@ def _avg_pool(axes: int) -> Op:
     )
 
 
+def _lp_pool(axes: int) -> Op:
+    """Return the power-average pooling over so many axes of space."""
+    return Op(
+        name=f"lp_pool{axes}d",
+        operands=(Operand("x", batch=True),),
+        options={"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mode": False},
+        shape=_bound(lp_pool.shape, axes),
+        definition=_bound(lp_pool.definition, axes),
+        variants={name: Variant(_bound(way, axes)) for name, way in lp_pool.WAYS.items()},
+        vjp=_bound(lp_pool.vjp, axes),
+        bound=_bound(lp_bounds.bound, axes),
+        vjp_bound=_bound(lp_bounds.vjp_bound, axes),
+        cases=_bound(lp_laws.cases, axes),
+        regimes=lp_laws.REGIMES,
+        gallery=lp_laws.gallery(axes),
+        laws=lp_laws.LAWS,
+        rejections=lp_laws.rejections(axes),
+        mistakes=lp_mistakes.mistakes(axes),
+        source="Sermanet, Chintala and LeCun 2012, Convolutional neural networks applied to house numbers",
+    )
+
+
 max_pool1d, max_pool2d, max_pool3d = (_max_pool(axes) for axes in (1, 2, 3))
 avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(axes) for axes in (1, 2, 3))
+lp_pool1d, lp_pool2d, lp_pool3d = (_lp_pool(axes) for axes in (1, 2, 3))

@@ -21,7 +21,6 @@ def cases(axes: int, draw: Draw) -> Form:
     """
     form = shared.drawn(draw, axes, 1, within=axes == 3)
     options = {**form.options, "count_include_pad": draw.choice(True, False)}
-    del options["dilation"]
     if axes > 1:
         options["divisor_override"] = draw.choice(None, None, 1, 2, 3, 7)
     return Form(form.shapes, options)

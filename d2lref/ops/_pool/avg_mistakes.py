@@ -33,26 +33,13 @@ def _wrong(alter: Altered) -> tuple[Callable[..., Array], Callable[..., tuple[Ar
 
     def forward(axes: int, x: Array, **options: Any) -> Array:
         lines, divisor = alter(plan(axes, x.shape, **options)[0], options)
-        return (_along(lines, x) / divisor).astype(x.dtype)
+        return (shared.along(lines, x) / divisor).astype(x.dtype)
 
     def backward(axes: int, gy: Array, x: Array, **options: Any) -> tuple[Array]:
         lines, divisor = alter(plan(axes, x.shape, **options)[0], options)
-        return (_along([a.T for a in lines], gy / divisor).astype(x.dtype),)
+        return (shared.along([a.T for a in lines], gy / divisor).astype(x.dtype),)
 
     return forward, backward
-
-
-def _along(lines: Lines, x: Array) -> Array:
-    """Return x multiplied by one matrix along each axis of space, in float64."""
-    x = x.astype(np.float64)
-    for axis, line in enumerate(lines, start=2):
-        x = np.moveaxis(np.tensordot(x, line, (axis, 1)), -1, axis)
-    return x
-
-
-def _lines(g: Grid, places: shared.Places) -> Lines:
-    """Return along each axis how often a window reads an entry of the image."""
-    return [np.sum(a[:, :, None] == np.arange(n), axis=1) for a, n in zip(places.index, g.size, strict=True)]
 
 
 def _divisor(g: Grid, places: shared.Places, options: Mapping[str, Any]) -> Array:
@@ -74,13 +61,13 @@ def _counted(g: Grid, places: shared.Places, options: Mapping[str, Any]) -> tupl
 
 def _moved(place: Callable[[Grid], shared.Places]) -> Altered:
     """Misplace the windows, and divide by what they read there."""
-    return lambda g, options: (_lines(g, place(g)), _divisor(g, place(g), options))
+    return lambda g, options: (shared.lines(g, place(g)), _divisor(g, place(g), options))
 
 
 def _reoptioned(change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Altered:
     """Read the right entries, and divide as other options would have it."""
     return lambda g, options: (
-        _lines(g, shared.placed(g)),
+        shared.lines(g, shared.placed(g)),
         _divisor(g, shared.placed(g), {**options, **change(options)}),
     )
 
@@ -109,7 +96,7 @@ def _whole_window_counted(g: Grid, options: Mapping[str, Any]) -> tuple[Lines, A
     """Count what overhangs the padding too, where padding counts."""
     right = shared.placed(g)
     open_ended = replace(right, high=tuple(h + k for h, k in zip(right.high, g.kernel, strict=True)))
-    return _lines(g, right), _divisor(g, open_ended, options)
+    return shared.lines(g, right), _divisor(g, open_ended, options)
 
 
 def _ends_after_clipping(g: Grid) -> shared.Places:

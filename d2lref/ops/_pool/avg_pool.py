@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from functools import partial, reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from d2lref.algorithms import unfold
 from d2lref.arrays import namespace, remembered, zeros
 from d2lref.ops._pool import mean
-from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, scattered, shifted
+from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time, padded, returned, sums
 from d2lref.rounding import Precision, multilinear_spread
 from d2lref.spec import Array, Shape
 
@@ -112,12 +111,7 @@ def _like(x: Array, divisor: Array) -> Array:
 def by_shifts(axes: int, x: Array, **options: Any) -> Array:
     """Add the image and its copies shifted by one tap after the other; divide."""
     g, divisor = plan(axes, x.shape, **options)
-    return _sums(g, x) / _like(x, divisor)
-
-
-def _sums(g: Grid, x: Array) -> Array:
-    """Return the sum over each window, (N, C, *out)."""
-    return reduce(add, shifted(g, x, 0.0))
+    return sums(g, x) / _like(x, divisor)
 
 
 def by_axes(axes: int, x: Array, **options: Any) -> Array:
@@ -153,14 +147,7 @@ def vjp(axes: int, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     Returns (gx,), gx (N, C, *size).
     """
     g, divisor = plan(axes, x.shape, **options)
-    return (_returned(g, gy / _like(gy, divisor)),)
-
-
-def _returned(g: Grid, shares: Array) -> Array:
-    """Return the adjoint of `_sums`: each share (N, C, *out) added to all that its window reads, (N, C, *size)."""
-    xp = namespace(shares)
-    alike = xp.reshape(shares, (*shares.shape, *(1,) * len(g.kernel)))
-    return scattered(g, xp.broadcast_to(alike, (*shares.shape, *g.kernel)))
+    return (returned(g, gy / _like(gy, divisor)),)
 
 
 # 5 How wrong it may be
@@ -169,16 +156,16 @@ def _returned(g: Grid, shares: Array) -> Array:
 def bound(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """`mean.bound`: K entries of the window are not zero, S is the sum of their sizes over the divisor."""
     g, divisor = plan(axes, x.shape, **options)
-    return mean.bound(2 * axes, partial(_sums, g), divisor, y, p, x)
+    return mean.bound(2 * axes, partial(sums, g), divisor, y, p, x)
 
 
 def vjp_bound(axes: int, grads: tuple[Array], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[Array]:
     """`mean.vjp_bound`: K windows send something to an entry, S is the sum of |gy| over their divisors."""
     g, divisor = plan(axes, x.shape, **options)
-    return (mean.vjp_bound(2 * axes, partial(_returned, g), divisor, grads[0], p, gy),)
+    return (mean.vjp_bound(2 * axes, partial(returned, g), divisor, grads[0], p, gy),)
 
 
 def spread(axes: int, y: Array, p: Precision, x: Array, **options: Any) -> Array:
     """`multilinear_spread` of the sum, divided: scale of the rounding error for entries in random order."""
     g, divisor = plan(axes, x.shape, **options)
-    return multilinear_spread(partial(_sums, g), (x,), y=y * divisor, p=p) / np.abs(divisor)
+    return multilinear_spread(partial(sums, g), (x,), y=y * divisor, p=p) / np.abs(divisor)

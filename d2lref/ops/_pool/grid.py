@@ -6,8 +6,9 @@ tap of it, along all axes of space at once; k taps, stride s, padding p, dilatio
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import product
+from operator import add
 
 import numpy as np
 
@@ -117,6 +118,11 @@ def shifted(g: Grid, x: Array, fill: float) -> list[Array]:
     return unfold.taps(padded(g, x, fill), g.kernel, g.stride, g.dilation)
 
 
+def sums(g: Grid, x: Array) -> Array:
+    """Return the sum over each window, (N, C, *out)."""
+    return reduce(add, shifted(g, x, 0.0))
+
+
 def gathered(g: Grid, x: Array, fill: float) -> Array:
     """Return the windows, (N, C, *out, *k)."""
     return windows(padded(g, x, fill), g.kernel, g.stride, g.dilation)
@@ -140,6 +146,12 @@ def scattered(g: Grid, patches: Array) -> Array:
     whole = tuple(n + p + b for n, p, b in zip(g.size, g.padding, behind, strict=True))
     total = overlap_add(patches, whole, g.stride, g.dilation)
     return total[(..., *(slice(p, p + n) for p, n in zip(g.padding, g.size, strict=True)))]
+
+
+def returned(g: Grid, shares: Array) -> Array:
+    """Return the adjoint of `sums`: each share (N, C, *out) added to all that its window reads, (N, C, *size)."""
+    alike = namespace(shares).reshape(shares, (*shares.shape, *(1,) * len(g.kernel)))
+    return scattered(g, namespace(shares).broadcast_to(alike, (*shares.shape, *g.kernel)))
 
 
 def together(linear: Callable[[Array], Array], *arrays: Array) -> list[Array]:

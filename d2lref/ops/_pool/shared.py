@@ -14,17 +14,18 @@ from d2lref.spec import Array, Case, Claim, Draw, Form, Law, Rejection, Shape
 # 1 Forms
 
 
-def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> Form:
+def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False, padded: bool = True) -> Form:
     """Return a form of x alone, (N, C, *size), with the options that both kinds of pooling have, and dilation.
 
     Shrinks towards one image of one channel under windows of one entry, all options at their defaults. `within`: no
     window is larger than the image without its padding. A dilated window that steps over the whole image is not drawn:
-    its maximum is minus infinity, and its gradient has nowhere to go.
+    its maximum is minus infinity, and its gradient has nowhere to go. A kind of pooling that is not `padded`, or has no
+    dilations, has no such option.
     """
     k = _option(draw, axes, 1, (6, 4, 3)[axes - 1])
     s = draw.choice(None, _option(draw, axes, 1, 4))
     d = _option(draw, axes, 1, dilations) if dilations > 1 else 1
-    p = _padding(draw, each(k, axes))
+    p = _padding(draw, each(k, axes)) if padded else 0
     ceil_mode = draw.choice(False, True)
     more, lows = draw.choice(0, 1), []  # room for another window
     for a, b, c, e in zip(each(k, axes), each(k if s is None else s, axes), each(p, axes), each(d, axes), strict=True):
@@ -32,7 +33,8 @@ def drawn(draw: Draw, axes: int, dilations: int, *, within: bool = False) -> For
         lows.append(max(least, a if within else 1, e if a > 1 else 1) + more * b)
     n, channels, *size = draw.sizes(1, 1, *lows)
     n = 0 if draw.integer(0, 31) == 31 else n
-    options = {"kernel_size": k, "stride": s, "padding": p, "dilation": d, "ceil_mode": ceil_mode}
+    further = {**({"padding": p} if padded else {}), **({"dilation": d} if dilations > 1 else {})}
+    options = {"kernel_size": k, "stride": s, **further, "ceil_mode": ceil_mode}
     return Form(((n, channels, *size),), options)
 
 
@@ -71,15 +73,15 @@ def gallery(axes: int, **further: Any) -> tuple[Form, ...]:
 # 2 Refusals
 
 
-def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
-    """Return the ways in which a pooling can be asked wrongly.
+def rejections(kind: str, axes: int, **required: Any) -> tuple[Rejection, ...]:
+    """Return the ways in which a pooling can be asked wrongly; `required` are options without which it is no call.
 
     Advisory: torch takes (C, *size) as one image, and its limit on padding is its own policy.
     """
     name, x = f"{kind}_pool{axes}d", (1, 2, *(4,) * axes)
 
     def refused(says: str, shape: Shape, told: str, *, mandatory: bool = True, **options: Any) -> Rejection:
-        return Rejection(says, (shape,), {"kernel_size": 2, **options}, f"{name}: {told}", mandatory)
+        return Rejection(says, (shape,), {**required, "kernel_size": 2, **options}, f"{name}: {told}", mandatory)
 
     def rank(says: str, shape: Shape, *, mandatory: bool = True) -> Rejection:
         told = f"x {shape} has {len(shape)} axes, expected {axes + 2}: images, channels, {axes} of space"
@@ -210,6 +212,19 @@ def placed(g: Grid) -> Places:
     return Places(index, tuple(-p for p in g.padding), tuple(n + p for n, p in zip(g.size, g.padding, strict=True)))
 
 
+def lines(g: Grid, places: Places) -> list[Array]:
+    """Return along each axis how often a window reads an entry of the image, (out, size)."""
+    return [np.sum(a[:, :, None] == np.arange(n), axis=1) for a, n in zip(places.index, g.size, strict=True)]
+
+
+def along(matrices: list[Array], x: Array) -> Array:
+    """Return x multiplied by one matrix along each axis of space, in float64."""
+    x = x.astype(np.float64)
+    for axis, line in enumerate(matrices, start=2):
+        x = np.moveaxis(np.tensordot(x, line, (axis, 1)), -1, axis)
+    return x
+
+
 def overhang_on_both_sides(g: Grid) -> Places:
     """Place what ceil_mode overhangs half in front and half behind, the larger half in front."""
     right = placed(g)
@@ -224,13 +239,13 @@ def stride_cut_to_the_window(g: Grid) -> Places:
 
 def paired_channels(pool: Callable[..., Array]) -> Callable[..., Array]:
     """Return the pooling done two channels at a time; one that is left over gets the answer of the one before it."""
+    return lambda axes, x, **options: pool(axes, in_pairs(x), **options)
 
-    def forward(axes: int, x: Array, **options: Any) -> Array:
-        c = x.shape[1]
-        order = [*range(c - 1), c - 2] if c % 2 and c > 1 else [*range(c)]
-        return pool(axes, x[:, order], **options)
 
-    return forward
+def in_pairs(x: Array) -> Array:
+    """Return x as `paired_channels` reads it."""
+    c = x.shape[1]
+    return x[:, [*range(c - 1), c - 2]] if c % 2 and c > 1 else x
 
 
 def paired_back(gx: Array) -> Array:
