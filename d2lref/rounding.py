@@ -172,6 +172,7 @@ class Precision:
     operation of the accumulator, each of which rounds once; operands and stores are rounded to nearest.
     statistics: format in which means, variances, and the exponentials of a row, their sum and its logarithm are stored
     between passes (None: accumulate).
+    gradients: format in which gradients are formed and added up (None: accumulate).
     algorithm: "any-order" (sums of products in any order, with or without fused multiply-add), "winograd2" or
     "winograd4" (F(2, 3) or F(4, 3) wherever windows are 3 wide, without stride and dilation) or "fft".
     variance: "two-pass", "welford" or "naive" (mean of squares less square of mean).
@@ -185,6 +186,7 @@ class Precision:
     accumulate: str | None = None
     rounding: str = "nearest"
     statistics: str | None = None
+    gradients: str | None = None
     algorithm: str = "any-order"
     variance: str = "two-pass"
     softmax: str = "shifted"
@@ -210,6 +212,11 @@ class Precision:
     def accumulator(self) -> Format:
         """Format in which sums are formed."""
         return FORMATS[self.accumulate or ("float64" if self.storage == "float64" else "float32")]
+
+    @cached_property
+    def backward(self) -> "Precision":
+        """The arithmetic of gradients: this one, with the accumulator that is declared for them."""
+        return self if self.gradients is None else replace(self, accumulate=self.gradients, gradients=None)
 
     @cached_property
     def u(self) -> float:
@@ -269,6 +276,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "accumulate": (None, *_FLOATS),
     "rounding": ("nearest", "truncate"),
     "statistics": (None, *_FLOATS),
+    "gradients": (None, *_FLOATS),
     "algorithm": ALGORITHMS,
     "variance": VARIANCES,
     "softmax": SOFTMAXES,

@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.records import Json
@@ -140,7 +140,8 @@ def judge(data: Json) -> Json:
 
     task = Task(**{name: value for name, value in data.items() if name != "key"})
     warnings.simplefilter("ignore")  # a stranger's warnings are not ours to print
-    precision = using(task.algorithm, task.storage)
+    claims = getattr(catalogue.target(task.target, catalogue.subject(task.subject)), "claims", {})
+    precision = replace(using(task.algorithm, task.storage), **claims.get(task.storage, {}))
     started = time.perf_counter()
     report: Report = d2lref.check(task.subject, task.target, precision=precision, cases=task.cases, seed=SEED)
     operands = [operand.name for operand in catalogue.subject(task.subject).operands]

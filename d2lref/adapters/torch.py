@@ -88,7 +88,17 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         origin=text,
         vjp_origin=f"{text}\n\n\n{_VJP_ORIGIN.format(held=_HELD.get(name, ()))}",
         algorithm=_ALGORITHMS.get(name, "any-order"),
+        claims=_claims(name) if device == "cpu" else {},
     )
+
+
+def _claims(name: str) -> Mapping[str, Mapping[str, str]]:
+    """Return what an op of the CPU does not do in float32 when its numbers are stored in half."""
+    kind = name[:-2] if name[-2:] in {"1d", "2d", "3d"} else name
+    return {
+        storage: {field: value for field, (value, kinds) in known.items() if kind in kinds}
+        for storage, known in _IN_HALF.items()
+    }
 
 
 def _narrowed(name: str, device: str) -> Callable[..., bool] | None:
@@ -299,5 +309,42 @@ _ALGORITHMS: Mapping[str, str] = {
     "layer_norm": "welford",  # both update the variance
     "group_norm": "welford",
 }
+
+_SUMMED = frozenset(
+    {
+        "conv_transpose",  # as columns, added where they meet: what oneDNN does not take
+        "fold",
+        "interpolate",  # the weights are stored as well
+        "local_response_norm",  # this and the losses are several functions, each with a store
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "nll_loss",
+        "cross_entropy",
+        "binary_cross_entropy_with_logits",
+    }
+)
+_PASSED = frozenset({"softmax", "log_softmax", "batch_norm", "instance_norm", "layer_norm", "group_norm"})
+_CONVOLVED = frozenset({"conv", "conv_transpose", "corr", "convolve"})
+_POOLED = frozenset({"avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool"})
+_ADDED = _POOLED | {"conv", "corr", "convolve", "pad", "unfold", "prelu"}
+
+_IN_HALF: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
+    "float16": {
+        "accumulate": ("float16", _SUMMED),
+        "statistics": ("float16", _PASSED),
+        "gradients": ("float16", _ADDED | {"sigmoid"}),
+    },
+    "bfloat16": {
+        "accumulate": ("bfloat16", _SUMMED),
+        "statistics": ("bfloat16", _PASSED),
+        "gradients": ("bfloat16", _ADDED),
+        "subnormals": ("flushed", _CONVOLVED | {"gelu"}),  # by oneDNN
+    },
+}
+"""What is not in float32 between load and store: for fields of Precision their value, and the ops that have it.
+
+Seen by exact sums of every stage, of torch 2.13.0 (reports/findings/torch-cpu-half.md).
+"""
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}

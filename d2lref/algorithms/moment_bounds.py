@@ -177,6 +177,12 @@ def normalised(run: Running, x: Pair, stats: Statistics, weight: Pair | None, bi
 # 4 The gradients
 
 
+def _kept_means(run: Running, g: Pair, x: Pair, axes: Axes) -> tuple[Pair, Pair]:
+    """Return the means of g and of g x, after their store."""
+    first, second = (run.stored(run.mean(a, axes), run.p.statistics) for a in (g, run.mul(g, x)))
+    return first, second
+
+
 def centred_gradient(run: Running, g: Pair, hat: Pair, scale: Pair, axes: Axes) -> Pair:
     """Return dx = scale (g - mean of g - x̂ mean of (g x̂)).
 
@@ -184,7 +190,7 @@ def centred_gradient(run: Running, g: Pair, hat: Pair, scale: Pair, axes: Axes) 
     rounds by its own size, at most 5 times after the means. Their gradient of the mean also carries the sum of x - m,
     zero but for rounding: another |scale| |mean of (g x̂)| times the error of x̂.
     """
-    middle, along = run.mean(g, axes), run.mean(run.mul(g, hat), axes)
+    middle, along = _kept_means(run, g, hat, axes)
     dx = run.mul(run.sub(run.sub(g, middle), run.mul(hat, along)), scale)
     sizes = most(g) + most(middle) + most(hat) * most(along)
     return Pair(dx.value, dx.error + most(scale) * (grown(run, 5) * sizes + most(along) * hat.error))
@@ -213,7 +219,7 @@ def uncentred_gradient(run: Running, g: Pair, x: Pair, stats: Statistics, axes: 
     times. Infinite where one of them may overflow.
     """
     r, m = stats.root, stats.mean
-    middle, along = run.mean(g, axes), run.mean(run.mul(g, x), axes)
+    middle, along = _kept_means(run, g, x, axes)
     cube = run.mul(run.mul(r, r), r)
     b = run.mul(run.sub(run.mul(m, middle), along), cube)
     distance = np.abs(x.value - m.value) + x.error + m.error

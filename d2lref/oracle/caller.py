@@ -183,7 +183,7 @@ class Caller:
         answers = _aligned(self._run(self.implementation.vjp, handed, passed), wanted)
 
         def bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
-            return self.op.vjp_bound(values, self.precision, gy, *arrays, **options)
+            return self.op.vjp_bound(values, self.precision.backward, gy, *arrays, **options)
 
         known = partial(self.bounds.of, ("vjp", *heads, *arrays), options, bound)
         read = partial(self._read, place, "gradient", answers, wanted, known)

@@ -254,7 +254,7 @@ def _keeps(op: Op, claim: Precision, s: Seen, ask: Ask) -> bool:
     with np.errstate(all="ignore"):
         if ask is _gradients:
             sent = s.case.cotangents if len(op.outputs) > 1 else s.case.cotangents[0]
-            bounds = op.vjp_bound(exact, claim, sent, *s.case.arrays, **s.case.options)
+            bounds = op.vjp_bound(exact, claim.backward, sent, *s.case.arrays, **s.case.options)
         else:
             found = op.bound(exact if len(exact) > 1 else exact[0], claim, *s.case.arrays, **s.case.options)
             bounds = found if len(exact) > 1 else (found,)

@@ -144,7 +144,7 @@ def _right(f: Caller, call: Call) -> tuple[tuple[Any, ...], tuple[Any, ...], tup
     op, options = f.op, full_options(f.op, call.options)
     if call.kind == "vjp":
         exact = op.vjp(call.cotangent, *call.arrays, **options)
-        bounds = op.vjp_bound(exact, f.precision, call.cotangent, *call.arrays, **options)
+        bounds = op.vjp_bound(exact, f.precision.backward, call.cotangent, *call.arrays, **options)
         roles = tuple(f"d{o.name}" for o in op.operands)
     else:
         value = op.definition(*call.arrays, **options)

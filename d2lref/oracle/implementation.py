@@ -14,7 +14,7 @@ import numpy as np
 from d2lref.arrays import to_numpy
 from d2lref.oracle.sources import seeded
 from d2lref.oracle.values import indices
-from d2lref.rounding import NATIVE
+from d2lref.rounding import NATIVE, Precision, using
 from d2lref.spec import REQUIRED, Array, Case, Form, Op, Operand, Subject
 
 DRAWN = 200  # forms drawn to see which values an option has
@@ -149,9 +149,10 @@ class Implementation:
     optional array -> False (never there) or True (always there); that of an array of indices -> "integers" or "reals",
     where it may hold either; and "empty_batch" (False) and "layouts" (a tuple).
     accepts(*shapes, **options) narrows it to some forms. algorithm: the class of algorithms (`rounding.using`) that a
-    report claims for it; `check` claims what its caller says. forms: about how many forms it is asked about, each with
-    many values, where a new one costs far more than a call (a compiler); None: a new one for every case. origin and
-    vjp_origin: the Python texts that bind the names `implementation` and `vjp`, for reproductions.
+    report claims for it; claims: a storage format -> the fields of Precision that are claimed there as well. `check`
+    claims what its caller says. forms: about how many forms it is asked about, each with many values, where a new one
+    costs far more than a call (a compiler); None: a new one for every case. origin and vjp_origin: the Python texts
+    that bind the names `implementation` and `vjp`, for reproductions.
     """
 
     name: str
@@ -165,7 +166,12 @@ class Implementation:
     origin: str = ""
     vjp_origin: str = ""
     algorithm: str = "any-order"
+    claims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     forms: int | None = None
+
+    def claim(self, storage: str) -> Precision:
+        """Return the arithmetic that it claims in a storage format."""
+        return replace(using(self.algorithm, storage), **self.claims.get(storage, {}))
 
     @property
     def options(self) -> frozenset[str] | None:

@@ -1,11 +1,12 @@
 """Laws of the binary cross-entropy. Where one is about the function of a logit, one logit stands in all places."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from d2lref.ops._loss import regression_laws as shared
-from d2lref.rounding import PRESETS, Pair, Running, claim
+from d2lref.rounding import PRESETS, Pair, Precision, Running, claim
 from d2lref.spec import Case, Claim, Law
 
 REAL = Running(PRESETS["float64"])
@@ -18,9 +19,10 @@ def _rng(case: Case) -> np.random.Generator:
     return np.random.default_rng(case.seed)
 
 
-def _logit(case: Case) -> np.ndarray:
-    """Return one integer in every place, up to where the loss of what is due leaves float32."""
-    return np.full(case.arrays[0].shape, float(_rng(case).integers(-20, 101)))
+def _logit(case: Case, p: Precision) -> np.ndarray:
+    """Return one integer in every place, up to 100 or where the loss of what is due leaves the storage format."""
+    most = min(100, int(-math.log(p.stored.eta)) - 3)
+    return np.full(case.arrays[0].shape, float(_rng(case).integers(-20, most + 1)))
 
 
 def _due(case: Case) -> np.ndarray:
@@ -50,7 +52,7 @@ def _sigmoid(x: np.ndarray) -> Pair:
 
 
 def _positive(f: Any, case: Case) -> Claim:
-    x = _logit(case)
+    x = _logit(case, f.precision)
     return claim(f(x, np.ones_like(x), reduction="none"), _softplus(-x))
 
 

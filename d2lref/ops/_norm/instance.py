@@ -20,6 +20,7 @@ from d2lref.ops._norm.view import (
     check_affine,
     check_eps,
     gradients,
+    kept,
     normalise,
     own_statistics,
     padded,
@@ -241,10 +242,26 @@ def vjp_bound(
     """Pairs on dw = sum of gy x̂, db = sum of gy, dx = w r (gy - mean of gy - x̂ mean of (gy x̂)), in any usual order."""
     arrays = padded(arrays, 5)
     if not options["use_input_stats"]:
-        return batch_norm.vjp_bound(grads, precision, gy, *arrays, **inference(options))
+        bounds = batch_norm.vjp_bound(grads, precision, gy, *arrays, **inference(options))
+        return _with_images_kept(bounds, precision, gy[0], arrays, options["eps"])
     channels = arrays[0].shape[1:2]
     dx, dw, db = vjp_bound_of(gy[0], viewed(arrays), options["eps"], grads[4], precision)
     return dx, None, None, reshaped(dw, channels), reshaped(db, channels)
+
+
+def _with_images_kept(
+    bounds: tuple[Any, ...], precision: Precision, gy: Array, arrays: tuple[Any, ...], eps: float
+) -> tuple[Any, ...]:
+    """Return the bounds with what is lost where each image's share of dw and db is kept in the format of statistics."""
+    v, run, (x, mean, var, *_) = viewed(arrays), Running(precision), arrays
+    mean, var = (reshaped(a, (1, x.shape[1], *(1,) * (x.ndim - 2))) for a in (mean, var))
+    with np.errstate(all="ignore"):
+        hat = np.abs(x - mean) / np.sqrt(var + eps)
+        made = []
+        for known, size, a in zip(bounds[3:], (np.abs(gy) * hat, np.abs(gy)), (v.weight, v.bias), strict=True):
+            less = 0.0 if a is None else kept(run, reshaped(known, a.shape), size, a, v.axes)
+            made.append(None if a is None else known + (1 + precision.stored.u) * np.ravel(less))
+    return (*bounds[:3], *made)
 
 
 # 6 Cases

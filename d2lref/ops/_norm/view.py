@@ -3,6 +3,7 @@
 A View says which values of an array share a mean and a variance, and has weight and bias stand beside them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from d2lref.algorithms.moment_bounds import (
 )
 from d2lref.algorithms.moment_bounds import moments as moments_of
 from d2lref.arrays import namespace
-from d2lref.rounding import Pair, Precision, Running, multilinear_bound
+from d2lref.rounding import FORMATS, Pair, Precision, Running, multilinear_bound
 from d2lref.spec import Array, Shape
 
 
@@ -138,16 +139,36 @@ def vjp_bound(gy: Array, v: View, eps: float, db: Any, precision: Precision) -> 
         apart = uncentred_gradient(run, sent, x, stats, v.axes)
         sizes = most(g), most(distance), most(stats.root)
         other = reordered(run, sizes, np.ones(()) if weight is None else most(weight), v.axes)
-        dw = None if v.weight is None else _weight_bound(run, g, x, stats, hat, moments.constant(v.weight))
-    error = np.maximum(dx.error, apart) + other
-    return run.answer(Pair(dx.value, error)), dw, bias_bound(gy, v.bias, db, precision)
+        dw = None if v.weight is None else _weight_bound(run, g, x, stats, hat, v)
+        error = np.maximum(dx.error, apart) + other
+        db = bias_bound(gy, v.bias, db, precision)
+        if v.bias is not None:
+            db = db + (1 + precision.stored.u) * kept(run, db, np.abs(gy), v.bias, v.axes)
+    return run.answer(Pair(dx.value, error)), dw, db
 
 
-def _weight_bound(run: Running, g: Pair, x: Pair, stats: Statistics, hat: Pair, over: moments.Axes) -> np.ndarray:
+def _weight_bound(run: Running, g: Pair, x: Pair, stats: Statistics, hat: Pair, v: View) -> np.ndarray:
     """Return the bound of dw, and what other orders of its products lose to underflow."""
+    over = moments.constant(v.weight)
     dw = weight_gradient(run, g, x, stats, hat, over)
     less = np.sum(lost(run, most(g), most(x) + most(stats.mean), most(stats.root)), axis=over, keepdims=True)
-    return run.answer(Pair(dw.value, dw.error + less))
+    error = dw.error + less
+    return run.answer(Pair(dw.value, error + kept(run, error, most(g) * most(hat), v.weight, v.axes)))
+
+
+def kept(run: Running, error: np.ndarray, sizes: np.ndarray, of: Array, axes: moments.Axes) -> np.ndarray | float:
+    """((1 + u)^k - 1) (S + E) + k eta: what a sum over k examples loses that is kept in the format of statistics.
+
+    S adds up the sizes of what they contribute to the gradient of `of`; an example is what lies along the axes of its
+    statistics. A contribution is rounded to that format at most k times, before it is added and with every sum that it
+    is in (ASNA, section 4.2).
+    """
+    if run.p.statistics is None or (form := FORMATS[run.p.statistics]).holds(run.p.accumulator):
+        return 0.0
+    over = moments.constant(of)
+    k = math.prod(sizes.shape[axis] for axis in over if axis not in axes)
+    size = np.sum(sizes, axis=over, keepdims=True) + error
+    return np.asarray(math.expm1(k * math.log1p(form.u)) * size + k * (form.nmin if run.p.flushed else form.eta))
 
 
 def bias_bound(gy: Array, bias: Array | None, db: Any, precision: Precision) -> Any:
