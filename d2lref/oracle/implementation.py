@@ -166,8 +166,8 @@ class Implementation:
     origin: str = ""
     vjp_origin: str = ""
     algorithm: str = "any-order"
-    claims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     forms: int | None = None
+    claims: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def claim(self, storage: str) -> Precision:
         """Return the arithmetic that it claims in a storage format."""
