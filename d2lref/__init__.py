@@ -41,10 +41,10 @@ def check(
     """Judge an implementation; return a Report whose `ok` means that laws were executed and none was broken.
 
     subject: a name (`d2lref list`), an Op or a Distribution. implementation: a callable with its signature, or the name
-    of a target ("torch", "torch:cuda", "d2lref:unfold", "package.module:function", "file.py:function"). vjp: vjp(gy,
+    of a target ("torch", "torch:cuda", "jax", "d2lref:fft", "some.module:function", "file.py:function"). vjp: vjp(gy,
     *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
     precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy",
-    "torch", "torch:cuda" or a pair of functions (to, back). supports: what it can do: option -> False (its default
+    "torch", "torch:cuda", "jax" or a pair (to, back). supports: what it can do: option -> False (its default
     only), a value, a tuple of values or a predicate; an optional array -> False (never there) or True (always there);
     "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count,
     or "60s". workloads: shapes of your own, such as those that are timed, [{"shapes": [...], "options": {...}}, ...], a

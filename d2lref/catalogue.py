@@ -19,7 +19,7 @@ from typing import Any
 from d2lref.oracle.implementation import NUMPY, Implementation, Library, binding, shown
 from d2lref.spec import Distribution, Op, Subject
 
-ADAPTERS = ("torch",)
+ADAPTERS = ("torch", "jax")
 REFERENCE = "d2lref"
 
 

@@ -123,7 +123,9 @@ def cli() -> None:
     show_default=True,
     help=f"The arithmetic that is claimed: {', '.join(rounding.PRESETS)}.",
 )
-@click.option("--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda.")
+@click.option(
+    "--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda, jax."
+)
 @click.option(
     "--supports",
     multiple=True,
@@ -162,8 +164,8 @@ def check(
 ) -> int:
     """Judge TARGET against everything known about SUBJECT.
 
-    TARGET is an adapter (torch, torch:cuda), one of our own variants (d2lref:unfold), path/to/file.py:function or
-    package.module:function. With --all it is an adapter, a file or a module, and SUBJECT is left out.
+    TARGET is an adapter (torch, torch:cuda, jax), one of our own variants (d2lref:unfold), path/to/file.py:function
+    or package.module:function. With --all it is an adapter, a file or a module, and SUBJECT is left out.
     """
     pairs = _pairs(names, everything=everything)
     _writable(out)
@@ -408,7 +410,9 @@ PROBED = "Exit code: 0 found, 2 usage or an op that is no sum of products of two
 @click.argument("subject", metavar="OP")
 @click.argument("target", metavar="TARGET")
 @click.option("--storage", default="float32", show_default=True, help="Format of the arrays that are handed over.")
-@click.option("--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda.")
+@click.option(
+    "--arrays", default="numpy", show_default=True, help="What the function takes: numpy, torch, torch:cuda, jax."
+)
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write what was found here.")
 def probe_(subject: str, target: str, *, storage: str, arrays: str, out: Path | None) -> int:
     """Tell which arithmetic TARGET really uses for OP, from a few exact calls, and what to claim for it.

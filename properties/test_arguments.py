@@ -53,7 +53,7 @@ CONV = "conv2d: supports"
         ({"on_fail": np.array([1, 2])}, "on_fail: array([1, 2]), expected 'collect' or 'stop'"),
         (
             {"arrays": np.zeros(2)},
-            "arrays: array([0., 0.]), expected numpy, torch (or torch:cuda), or a pair of functions",
+            "arrays: array([0., 0.]), expected numpy, torch, jax (or torch:cuda), or a pair of functions",
         ),
         ({"supports": {"layouts": ([],)}}, f"{CONV} layouts=([],), {LAYOUTS}"),
         ({"supports": {"layouts": "fortran"}}, f"{CONV} layouts='fortran', {LAYOUTS}"),

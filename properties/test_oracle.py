@@ -517,7 +517,7 @@ def test_an_interrupted_run_keeps_what_it_found() -> None:
         ({"on_fail": "explode"}, "on_fail: 'explode', expected 'collect' or 'stop'"),
         (
             {"arrays": "fortran"},
-            "arrays: 'fortran', expected numpy, torch (or torch:cuda), or a pair of functions to and back",
+            "arrays: 'fortran', expected numpy, torch, jax (or torch:cuda), or a pair of functions to and back",
         ),
         (
             {"supports": {"speed": 1}},

@@ -52,7 +52,7 @@ folder `records` as soon as it is measured, and Ctrl-C writes the report from wh
     "--implementations",
     metavar="NAMES",
     help="What to judge, with commas between: d2lref (the reference: every definition and variant), d2lref:unfold, "
-    "torch, torch:cuda, package.module, path/to/file.py.  [default: d2lref,torch]",
+    "torch, torch:cuda, jax, package.module, path/to/file.py.  [default: d2lref,torch]",
 )
 @click.option("--ops", metavar="NAMES", help="Judge these ops alone, with commas between.  [default: every op]")
 @click.option("--out", type=FOLDER, default=run.LATEST, help="Folder of the report.  [default: reports/latest]")

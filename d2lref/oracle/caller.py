@@ -242,9 +242,11 @@ class Caller:
 
         A predicate of the implementation's that raises on bad input says nothing.
         """
+        judged, options = self.implementation, {**self.op.options, **rejection.options}
         shapes = (*rejection.shapes, *[None] * (len(self.op.operands) - len(rejection.shapes)))
         try:
-            return not guarded(self.implementation.outside, self.op, shapes, rejection.options)
+            outside = guarded(judged.outside, self.op, shapes, rejection.options)
+            return not outside and (judged.accepts is None or bool(guarded(judged.accepts, *shapes, **options)))
         except Raised:
             return True
 
