@@ -12,7 +12,8 @@ Three places hold the same rows:
       "began": {...}, "ended": {...},       what does not (machine.moment: "at" in UTC, "load", "gpu")
       "noise": {"host": 0.011},             worst deviation of the A/A controls, per clock (0.011 is 1.1 %)
       "comparisons": [row, ...],            one per arm that is not a baseline; controls among them
-      "speeds": [speed, ...]                the judge itself
+      "speeds": [speed, ...],               the judge itself
+      "searches": [search, ...]             how long it takes to find a known mistake
     }
 
 A row:
@@ -35,12 +36,18 @@ A row:
 A speed: {"id", "subject": "conv2d", "cases", "seconds", "per_second", "rounds", "conditions", "at"}; CPU seconds of a
 whole check (the median of `rounds`), and cases per CPU second.
 
+A search: {"id", "subject": "conv2d", "mistake": "the filter is flipped", "own": true, "found": true, "named": true,
+"cases", "seconds", "conditions", "at"}; CPU seconds until the mistake, as an implementation, had broken a law, the case
+was minimal and its diagnosis told. `own`: it is one of the op's, not one that any op can have; `named`: the diagnosis
+is that very mistake.
+
 `rounds` of an arm: {"seconds": [...], "cpu": [...], "switches": [...], "place": [...]} and on a GPU "host", one number
 a round, times in seconds per call to four digits: enough to compute every ratio again.
 
 `--versus-log=FILE`: the same as the run goes, one JSON object a line, appended and flushed, so that an interrupt loses
 at most the comparison in progress. "record" tells what a line is: "run" (schema, version, machine, began: where a
-session starts), "comparison" (a row without the flag "control", and "rounds": {"self", "baseline"}), or "speed".
+session starts), "comparison" (a row without the flag "control", and "rounds": {"self", "baseline"}), "speed" or
+"search".
 
 Readers refuse a newer `version`.
 """
@@ -70,6 +77,7 @@ class Run:
     began: Record = field(default_factory=machine.moment)
     comparisons: list[Record] = field(default_factory=list)
     speeds: list[Record] = field(default_factory=list)
+    searches: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Create the file where there is none. Raises OSError when it cannot be written."""
@@ -86,6 +94,11 @@ class Run:
         self.speeds.append(row)
         self._append({"record": "speed", **row})
 
+    def sought(self, row: Record) -> None:
+        """Keep what came of looking for a mistake."""
+        self.searches.append(row)
+        self._append({"record": "search", **row})
+
     def summary(self) -> Record:
         """Return the object that stands under "d2lref" in the file of pytest-benchmark."""
         noise = noise_floors(self.comparisons)
@@ -97,6 +110,7 @@ class Run:
             "noise": noise,
             "comparisons": [judged(row, noise) for row in self.comparisons],
             "speeds": self.speeds,
+            "searches": self.searches,
         }
 
     def _append(self, line: Record) -> None:
@@ -104,7 +118,7 @@ class Run:
         if self.log is None:
             return
         lines = [line]
-        if len(self.comparisons) + len(self.speeds) == 1:
+        if len(self.comparisons) + len(self.speeds) + len(self.searches) == 1:
             lines.insert(0, {"record": "run", **SCHEMA, "machine": machine.describe(), "began": self.began})
         with self.log.open("a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(each) + "\n" for each in lines)
@@ -144,6 +158,22 @@ def speed(test: str, subject: str, cases: int, seconds: Sequence[float], threads
         "seconds": significant(median),
         "per_second": significant(cases / median),
         "rounds": len(seconds),
+        "conditions": {"threads": threads, **machine.conditions()},
+        "at": machine.moment()["at"],
+    }
+
+
+def search(test: str, mistake: str, report: Any, seconds: float, threads: int, *, own: bool) -> Record:
+    """Return what came of judging a mistake until it was found; `seconds` of CPU time."""
+    return {
+        "id": test,
+        "subject": report.subject,
+        "mistake": mistake,
+        "own": own,
+        "found": bool(report.findings),
+        "named": any(mistake == finding.diagnosis.mistake for finding in report.findings),
+        "cases": report.counts["cases"],
+        "seconds": significant(seconds),
         "conditions": {"threads": threads, **machine.conditions()},
         "at": machine.moment()["at"],
     }

@@ -179,6 +179,12 @@ def timed(
     }
 
 
+def sought(subject: str, mistake: str, seconds: float, **told: bool) -> Json:
+    """Return the record of a mistake that was looked for and found."""
+    head = {"record": "search", "id": "f", "subject": subject, "mistake": mistake}
+    return {**head, "found": True, **told, "cases": 3, "seconds": seconds, "conditions": {}}
+
+
 BENCHMARKS = (
     {"record": "run", "schema": records.BENCHMARKS, "version": 1, "machine": MACHINE, "began": {}},
     timed("test_controls.py::test_control[cpu-5ms]", "again", (1.0086, 0.9921, 1.0127)),
@@ -201,6 +207,9 @@ BENCHMARKS = (
         "per_second": 612.23,
         "conditions": {},
     },
+    sought("relu", "leaks a hundredth of what is negative", 0.21234, own=True, named=True),
+    sought("relu", "clips at 6 as relu6 does", 0.41234, own=True, named=False),
+    sought("linear", "works in place", 1.31234, own=False, named=False),
 )
 TESTS = (
     {"record": "plan", "tests": ["benchmarks/a", "benchmarks/b", "benchmarks/c", "benchmarks/d"]},
@@ -298,6 +307,10 @@ def test_the_tables_hold_the_numbers_of_the_results(whole: Json, text: str) -> N
             assert set(wanted) <= set(found[f"{table}-{name}"]), row
             assert f"{row['ratio']['kind']}, 88 of 218" in found[f"{table}-{name}"]
     assert set(numbers(whole["speeds"][0], ("cases", "seconds", "per_second"))) <= set(found[f"judge-{name}"])
+    assert [found[f"searched-{name}"][8:16], found[f"searched-{name}"][16:24]] == [
+        ["linear", "1", "1", "0", "0", "1.31", "1.31", "1.31"],
+        ["relu", "2", "2", "2", "1", "0.312", "0.312", "0.412"],
+    ]
 
 
 def test_every_planned_pair_and_benchmark_is_on_the_page(whole: Json, text: str) -> None:

@@ -1,6 +1,7 @@
-"""The forest plots, as Vega-Lite specifications whose colours are variables of the page's style sheet.
+"""The plots, as Vega-Lite specifications whose colours are variables of the page's style sheet.
 
-A plot shows one area. Below the name of each layer stands a line for each contender: its ratio, with the interval.
+A forest plot shows one area. Below the name of each layer stands a line for each contender: its ratio, with the
+interval. One more plot shows how many of the known mistakes are found in how many seconds.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import Any
 from reports.records import Json
 
 STEP = 19  # pixels of a line
+HEIGHT = 180  # pixels of a plot without lines of its own
 LABELS = 128  # pixels left of every plot, so that the axes of all stand below one another
 LOOKS = {  # verdict -> shape and colour: who sees no colours has the shape
     "slower": ("triangle-right", "var(--slower)"),
@@ -130,12 +132,40 @@ def _marks(alt: Any, heads: list[Json], lines: list[Json], x: Any, y: Any) -> It
     yield others.mark_point(size=60, strokeWidth=1.5, opacity=1, fill="var(--paper)")
 
 
+# How soon mistakes are found
+
+
+def searched(rows: Sequence[Json]) -> Json:
+    """Return the plot of the share of mistakes that were found within a time, as a stair."""
+    import altair as alt
+
+    times = sorted(row["seconds"] for row in rows if row["found"])
+    stair = [{"seconds": each, "share": (place + 1) / len(rows)} for place, each in enumerate(times)]
+    start = [{"seconds": times[0], "share": 0.0}] if times else []
+    x = alt.X("seconds:Q").scale(type="log", nice=False).title("CPU seconds of one core")
+    y = alt.Y("share:Q").scale(domain=[0, 1]).title(None).axis(format="%")
+    line = alt.Chart(alt.Data(values=[*start, *stair])).mark_line(interpolate="step-after", color="var(--same)")
+    one = alt.Chart(alt.Data(values=[{"seconds": 1.0}])).mark_rule(color="var(--ink)", strokeDash=[3, 3], aria=False)
+    plot = alt.layer(one.encode(x=x), line.encode(x=x, y=y))
+    spec = plot.properties(width="container", height=HEIGHT, autosize=alt.AutoSizeParams(type="fit-x"))
+    found: Json = spec.configure(**STYLE).to_dict()
+    return found
+
+
 STYLE: Json = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "padding": 0,
     "view": {"stroke": None},
-    "axis": {"labelColor": "var(--ink)", "labelFontSize": 12, "domainColor": "var(--line)", "tickColor": "var(--line)"},
+    "axis": {
+        "labelColor": "var(--ink)",
+        "titleColor": "var(--ink)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+    },
     "axisX": {"gridColor": "var(--line)", "labelOverlap": True},
     "axisY": {"grid": False, "ticks": False, "domain": False, "labelPadding": 6},
     "text": {"fontSize": 12},

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from reports import charts
 from reports.records import Json
-from reports.results import identifier
+from reports.results import PARTS, digits, identifier
 from reports.verdict import owner, sentence
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def html(results: Json) -> str:
     """Return the page. It embeds the results, without the laws that held where it would be larger than BUDGET."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     machines = list(views(results))
-    specs = {area["id"]: area["spec"] for machine in machines for area in machine["areas"]}
+    specs = {plot["id"]: plot["spec"] for machine in machines for plot in (*machine["areas"], *machine["searched"])}
     view = {"sentence": sentence(results), "machines": machines, "style": style, "results": results}
     script = runtime() if specs else ""
     sources = {"script": _hash(script), "style": _hash(style)}
@@ -101,7 +102,7 @@ def views(results: Json) -> Iterator[Json]:
     """Yield what is said of one machine after the other."""
     for run in results["runs"]:
         name = run["machine"]
-        here = {part: [row for row in results[part] if row["machine"] == name] for part in PARTS}
+        here = {part: [row for row in results.get(part, []) if row["machine"] == name] for part in PARTS}
         ends = charts.span(here["benchmarks"])
         yield {
             **here,
@@ -110,12 +111,10 @@ def views(results: Json) -> Iterator[Json]:
             "ops": [_op(subject, list(rows)) for subject, rows in groupby(here["conformance"], key=_subject)],
             "columns": _columns(here["conformance"]),
             "areas": [_area(name, area, rows, ends) for area, rows in charts.areas(here["benchmarks"])],
+            "searched": _searched(name, here["searches"]),
             "untimed": _together(here["untimed"]),
             "kernels": _kernels(results["machines"][name], here["benchmarks"]),
         }
-
-
-PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds")
 
 
 def _kernels(machine: Json, rows: Sequence[Json]) -> list[str]:
@@ -135,6 +134,33 @@ def _subject(row: Json) -> str:
 def _area(machine: str, area: str, rows: list[Json], ends: tuple[float, float]) -> Json:
     layers = [{"layer": name, "rows": list(each)} for name, each in groupby(rows, key=charts.layer)]
     return {"name": area, "id": identifier("plot", machine, area), "layers": layers, "spec": charts.forest(rows, ends)}
+
+
+def _searched(machine: str, rows: list[Json]) -> list[Json]:
+    """Return, in a list, what came of looking for known mistakes: the whole, a row for each op, the plot; or nothing.
+
+    Of a mistake that was looked for twice the later time counts.
+    """
+    last = {(row["subject"], row["mistake"]): row for row in rows}
+    if not last:
+        return []
+    ordered = sorted(last.values(), key=_subject)
+    ops = [{"subject": name, **_came(list(each))} for name, each in groupby(ordered, key=_subject)]
+    return [{"id": identifier("searched", machine), "spec": charts.searched(ordered), "ops": ops, **_came(ordered)}]
+
+
+def _came(rows: list[Json]) -> Json:
+    """Return how many mistakes were looked for, found and named, and the CPU seconds of one."""
+    own, seconds = [row for row in rows if row["own"]], [row["seconds"] for row in rows]
+    return {
+        "sought": len(rows),
+        "found": sum(row["found"] for row in rows),
+        "own": len(own),
+        "named": sum(row["named"] for row in own),
+        "mean": digits(fmean(seconds), 3),
+        "median": digits(median(seconds), 3),
+        "longest": max(seconds),
+    }
 
 
 def _op(subject: str, rows: list[Json]) -> Json:

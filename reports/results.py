@@ -10,6 +10,7 @@
     "controls": [row, ...]        the same, of equal against equal
     "untimed": [{"machine", "test", "outcome", "reason"}, ...]      benchmarks without a result, and why
     "speeds": [...]               cases that the judge holds a second
+    "searches": [...]             known mistakes that the judge looked for, with the CPU time that each took
 
 A conformance row: "id", "machine", "subject", "target", "storage", "algorithm", "status" (STATUSES), "note",
 "implementation" (its name for itself), "cases", "executed", "failed", "unsupported", "undecidable", "suspect",
@@ -42,7 +43,7 @@ STATUSES = {
     "absent": "has no such op",
     "not run": "planned, not judged: the run was interrupted",
 }
-PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds")
+PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds", "searches")
 
 
 def assemble(records: Records) -> Json:
@@ -60,6 +61,7 @@ def assemble(records: Records) -> Json:
         "controls": [_benchmark(row, limit) for row in rows if row["control"]],
         "untimed": _untimed(records),
         "speeds": [_plain(line, drop=("record",)) for line in records.benchmarks if line["record"] == "speed"],
+        "searches": [_plain(line, drop=("record",)) for line in records.benchmarks if line["record"] == "search"],
     }
     told = ("sessions", "ended", "commit", "options", "interrupted", "failed", "stopped")
     facts = {name: run.get(name) for name in told}
@@ -89,7 +91,7 @@ def merge(documents: Sequence[Json]) -> Json:
         if twice := machines.keys() & document["machines"].keys():
             raise Refused(f"two of the records are from {', '.join(sorted(twice))}: give one for each machine")
         machines |= document["machines"]
-    parts = {name: [row for each in documents for row in each[name]] for name in ("runs", *PARTS)}
+    parts = {name: [row for each in documents for row in each.get(name, [])] for name in ("runs", *PARTS)}
     run = {row["id"] for row in parts["conformance"] if row["status"] != "not run"}
     parts["conformance"] = [row for row in parts["conformance"] if row["status"] != "not run" or row["id"] not in run]
     return {**header(), "machines": machines, **parts}
