@@ -669,7 +669,8 @@ def bilinear_bound(
     factors 1 + delta with |delta| <= u, which is wrong by R of their sizes (ASNA, Lemma 3.1), and these add up to S.
     Barabasz, Anderson, Soodhalter and Gregg 2018 (arXiv 1803.10986) have this to first order in u.
     units: powers of two that divide all numbers of the transformed x and w, and b. Where the accumulator has these
-    units, and all multiples of the least of u_x u_w and u_b up to S + |b|, nothing is rounded and E = 0.
+    units, and all multiples of the least of u_x u_w and u_b up to S + |b|, nothing is rounded: E = 0, or l where
+    subnormals are flushed.
     widest: the largest size that a transformed entry may have. Infinite everywhere if anything may overflow: one
     infinite entry of a tile leaves no number in it.
     """
@@ -681,7 +682,7 @@ def bilinear_bound(
         error = grown * ((1 + p.operand_growth) * s + b) + (1 + grown) * (p.operand_error * s + lost) + own
         unit, size = min(units[0] * units[1], units[2]), s + b
         if p.operands is None and min(_room(each, p.accumulator, p) for each in units[:2]):
-            error = np.where(size <= _room(unit, p.accumulator, p), 0.0, error)
+            error = np.where(size <= _room(unit, p.accumulator, p), lost if p.flushed else 0.0, error)
         limit = FORMATS[OPERANDS[p.operands]].fmax if p.operands else p.accumulator.fmax
         if not (widest < limit and np.max(size + error, initial=0.0) < p.accumulator.fmax):
             return np.full(np.shape(y), np.inf)

@@ -90,6 +90,21 @@ def test_a_wrong_convolution_is_caught_small_and_named(kernel: Kernel, word: str
     assert finding.element.written_out
 
 
+@pytest.mark.parametrize("tiles", ["winograd2", "winograd4"])
+def test_tiles_are_named_and_pass_when_they_are_claimed(tiles: str) -> None:
+    """A library takes windows of 3 by Winograd's algorithm, and the others as sums."""
+    fast = d2lref.ops.conv2d.variants[tiles]
+
+    def either(x: Any, weight: Any, bias: Any = None, **options: Any) -> Any:
+        assert fast.accepts is not None
+        return (fast.run if fast.accepts(x.shape, weight.shape, **options) else unfold)(x, weight, bias, **options)
+
+    report = d2lref.check("conv2d", either, cases=100)
+    finding = next(f for f in report.findings if f.law == "agrees with the definition")
+    assert finding.diagnosis.precision == f"the error bound of the {tiles} algorithm"
+    assert d2lref.check("conv2d", either, cases=100, precision=f"float32_{tiles}").ok
+
+
 def test_another_way_to_take_a_variance_is_named() -> None:
     """Welford's updates err more than two passes where the mean is large; torch takes them on CUDA."""
     welford = d2lref.ops.batch_norm.variants["welford"].run
