@@ -93,12 +93,23 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
 
 
 def _claims(name: str) -> Mapping[str, Mapping[str, str]]:
-    """Return what an op of the CPU does not do in float32 when its numbers are stored in half."""
-    kind = name[:-2] if name[-2:] in {"1d", "2d", "3d"} else name
-    return {
-        storage: {field: value for field, (value, kinds) in known.items() if kind in kinds}
-        for storage, known in _IN_HALF.items()
-    }
+    """Return what an op of the CPU does not do in float32 when its numbers are stored in half.
+
+    Where oneDNN convolves it adds gradients up in float32, torch itself does not.
+    """
+    kind, made = name[:-2] if name[-2:] in {"1d", "2d", "3d"} else name, {}
+    for storage, known in _IN_HALF.items():
+        told = {field: value for field, (value, kinds) in known.items() if {kind, name} & kinds}
+        if kind in _CONVOLVED:
+            told.pop("gradients" if _is_for_onednn(storage) else "subnormals", None)
+        made[storage] = told
+    return made
+
+
+def _is_for_onednn(storage: str) -> bool:
+    """Return whether torch has oneDNN convolve numbers of a half format on this processor."""
+    asked = torch.ops.mkldnn
+    return bool((asked._is_mkldnn_fp16_supported if storage == "float16" else asked._is_mkldnn_bf16_supported)())  # noqa: SLF001 - they have no public name
 
 
 def _narrowed(name: str, device: str) -> Callable[..., bool] | None:
@@ -312,6 +323,7 @@ _ALGORITHMS: Mapping[str, str] = {
 
 _SUMMED = frozenset(
     {
+        "adaptive_avg_pool3d",
         "conv_transpose",  # as columns, added where they meet: what oneDNN does not take
         "fold",
         "interpolate",  # the weights are stored as well
@@ -344,7 +356,7 @@ _IN_HALF: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
 }
 """What is not in float32 between load and store: for fields of Precision their value, and the ops that have it.
 
-Seen by exact sums of every stage, of torch 2.13.0 (reports/findings/torch-cpu-half.md).
+Seen by exact sums of every stage, of torch 2.13.0 (reports/findings/torch-*-half-*.md).
 """
 
 _SUPPORTS: Mapping[str, Mapping[str, Any]] = {}
