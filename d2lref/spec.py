@@ -180,6 +180,8 @@ class Op:
     (a tuple for several outputs); y is an answer or the exact value, arrays are float64 NumPy.
     vjp_bound(grads, precision, gy, *arrays, **options) -> the same for the gradients, aligned with them.
     spread(y, precision, *arrays, **options) -> standard deviation of the rounding error for shuffled data, or None.
+    indices: the outputs that are integers, of dtype int64, without a cotangent; their bound is how far apart two right
+    answers may be.
     cases(draw) -> Form. regimes: the value regimes that make sense, simplest first; the first is what values shrink to.
     gallery: forms that every run begins with.
     """
@@ -201,6 +203,7 @@ class Op:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     spread: Callable[..., Any] | None = None
     outputs: tuple[str, ...] = ("y",)
+    indices: tuple[str, ...] = ()
     gallery: tuple[Form, ...] = ()
 
     def __call__(self, *arrays: Array, **options: Any) -> Any:

@@ -160,7 +160,8 @@ def vjp_of(forward: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
             None if a is None else a.detach().clone().requires_grad_(i not in held and a.is_floating_point())
             for i, a in enumerate(arrays)
         ]
-        y = forward(*leaves, **options)
+        answer = forward(*leaves, **options)
+        y = answer[0] if isinstance(answer, tuple) else answer
         asked = [a for a in leaves if a is not None and a.requires_grad]
         gradients = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
         return tuple(None if a is None or not a.requires_grad else next(gradients) for a in leaves)
@@ -269,7 +270,8 @@ def vjp(gy, *arrays, **options):
         None if a is None else a.clone().requires_grad_(i not in {held} and a.is_floating_point())
         for i, a in enumerate(arrays)
     ]
-    y = implementation(*leaves, **options)
+    answer = implementation(*leaves, **options)
+    y = answer[0] if isinstance(answer, tuple) else answer
     asked = [a for a in leaves if a is not None and a.requires_grad]
     found = iter(torch.autograd.grad(y, asked, gy[0] if isinstance(gy, tuple) else gy, materialize_grads=True))
     return tuple(None if a is None or not a.requires_grad else next(found) for a in leaves)
@@ -290,6 +292,11 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{
         f"{kind}_pool{n}d": getattr(F, f"{kind}_pool{n}d")
         for kind in ("max", "avg", "lp", "adaptive_max", "adaptive_avg")
+        for n in (1, 2, 3)
+    },
+    **{
+        f"{kind}_pool{n}d_with_indices": getattr(F, f"{kind}_pool{n}d_with_indices")
+        for kind in ("max", "adaptive_max")
         for n in (1, 2, 3)
     },
     "maxout": _maxout,

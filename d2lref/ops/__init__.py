@@ -15,8 +15,11 @@ from d2lref.ops._adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
 from d2lref.ops._adaptive_pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from d2lref.ops._adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
 from d2lref.ops._adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from d2lref.ops._adaptive_pool import adaptive_max_pool1d_with_indices as adaptive_max_pool1d_with_indices
 from d2lref.ops._adaptive_pool import adaptive_max_pool2d as adaptive_max_pool2d
+from d2lref.ops._adaptive_pool import adaptive_max_pool2d_with_indices as adaptive_max_pool2d_with_indices
 from d2lref.ops._adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from d2lref.ops._adaptive_pool import adaptive_max_pool3d_with_indices as adaptive_max_pool3d_with_indices
 from d2lref.ops._batch_norm import batch_norm as batch_norm
 from d2lref.ops._conv import conv1d as conv1d
 from d2lref.ops._conv import conv2d as conv2d
@@ -58,8 +61,11 @@ from d2lref.ops._pool import lp_pool1d as lp_pool1d
 from d2lref.ops._pool import lp_pool2d as lp_pool2d
 from d2lref.ops._pool import lp_pool3d as lp_pool3d
 from d2lref.ops._pool import max_pool1d as max_pool1d
+from d2lref.ops._pool import max_pool1d_with_indices as max_pool1d_with_indices
 from d2lref.ops._pool import max_pool2d as max_pool2d
+from d2lref.ops._pool import max_pool2d_with_indices as max_pool2d_with_indices
 from d2lref.ops._pool import max_pool3d as max_pool3d
+from d2lref.ops._pool import max_pool3d_with_indices as max_pool3d_with_indices
 from d2lref.ops._relu import relu as relu
 from d2lref.ops._softmax import log_softmax as log_softmax
 from d2lref.ops._softmax import softmax as softmax

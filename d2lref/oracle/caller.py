@@ -342,6 +342,12 @@ class Caller:
             raise WrongAnswer(_unreal(answer, name, str(array.dtype)))
         return array
 
+    def kinds(self, shapes: Sequence[Any], *, vjp: bool) -> list[str | None]:
+        """Return the "dtype shape" of every answer that a call should give, None where there is none."""
+        names = [None] * len(shapes) if vjp else self.op.outputs
+        dtypes = ("int64" if name in self.op.indices else self.precision.storage for name in names)
+        return [None if s is None else f"{d} {tuple(s)}" for d, s in zip(dtypes, shapes, strict=True)]
+
     def kind(self, answer: Any) -> str:
         """Return "dtype shape" of an answer. Raises WrongAnswer for one that is no plain array of real numbers."""
         self.home(answer)

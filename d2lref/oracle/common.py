@@ -68,12 +68,13 @@ def _batch(op: Op) -> Law:
         return next(a.shape[0] for a, b in zip(case.arrays, batched, strict=True) if b)
 
     def holds(f: Caller, case: Case) -> Claim:
-        whole = f(*case.arrays, **case.options)
         pick = case.seed % count(case)
         alone = tuple(
             a[pick : pick + 1] if b and a is not None else a for a, b in zip(case.arrays, batched, strict=True)
         )
-        return claim(whole[pick : pick + 1], f(*alone, **case.options))
+        whole = f(*case.arrays, **case.options)
+        cut = tuple(y[pick : pick + 1] for y in whole) if isinstance(whole, tuple) else whole[pick : pick + 1]
+        return _both(cut, f(*alone, **case.options))
 
     return Law("an image does not see its batch", holds, when=lambda case: count(case) > 1)
 
@@ -133,7 +134,7 @@ def _typed(says: str, way: _Way) -> Law:
         crossing = way.cross(f, case)
         wanted = [(a, w) for a, w in zip(crossing.answers, crossing.wanted, strict=False) if w is not None]
         said = [f.kind(a) for a, _ in wanted]
-        rule = [f"{f.precision.storage} {tuple(w)}" for w in crossing.wanted if w is not None]
+        rule = [kind for kind in f.kinds(crossing.wanted, vjp=way.vjp) if kind is not None]
         noun = "gradients" if way.vjp else "answers"
         note = "" if said == rule else f"{noun} are {', '.join(said)}; the rule says {', '.join(rule)}"
         return Claim(float(said == rule), 1.0, 0.0, note)
@@ -337,7 +338,7 @@ def _both(left: Any, right: Any) -> Claim:
 def common_mistakes(op: Op) -> tuple[Mistake, ...]:
     """Return the generic mistakes that apply to the op; each is caught by the common law of the same concern."""
     names = {law.says for law in common_laws(op)}
-    made = (*_wrong_numbers(op), *_wrong_memory(op), *_wrong_calls(op))
+    made = (*_wrong_numbers(op), *(_narrow_indices(op) if op.indices else ()), *_wrong_memory(op), *_wrong_calls(op))
     return tuple(m for m in made if set(m.caught_by) <= names)
 
 
@@ -380,6 +381,17 @@ def _wrong_numbers(op: Op) -> tuple[Mistake, ...]:
             _per_gradient(op, lambda place, g: g if place else np.full_like(g, np.nan)),
         ),
     )
+
+
+def _narrow_indices(op: Op) -> tuple[Mistake, ...]:
+    """Return the mistake of answering with indices of 32 bits."""
+
+    def forward(*arrays: Array, **options: Any) -> tuple[Any, ...]:
+        named = zip(op.outputs, op.definition(*arrays, **options), strict=True)
+        return tuple(y.astype(np.int32) if name in op.indices else y for name, y in named)
+
+    cites = "https://github.com/PaddlePaddle/Paddle/pull/73993"
+    return (Mistake("indices come in 32 bits", cites, forward, None, ("answers in the shape and dtype of the rule",)),)
 
 
 def _wrong_memory(op: Op) -> tuple[Mistake, ...]:

@@ -295,7 +295,7 @@ def _float(value: float) -> str:
 
 def _wrong_kind(m: _Made) -> list[str]:
     """Return the comparison of the number of answers, their dtypes and their shapes with the rule."""
-    rule = [f"{m.f.precision.storage} {shape}" if shape is not None else None for shape in _shapes(m)]
+    rule = m.f.kinds(_shapes(m), vjp=m.vjp)
     return [
         f"parts = {m.parts()}",
         'found = [None if p is None else f"{p.dtype} {tuple(p.shape)}".removeprefix("torch.") for p in parts]',

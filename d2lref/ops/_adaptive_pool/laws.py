@@ -178,12 +178,12 @@ MAX_LAWS = (
 # 5 Refusals
 
 
-def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
+def rejections(title: str, axes: int) -> tuple[Rejection, ...]:
     """Return the ways in which an adaptive pooling can be asked wrongly.
 
     Advisory: torch takes (C, *size) as one image, answers 0 windows with nothing, and the mean of nothing with NaN.
     """
-    name, x = f"adaptive_{kind}_pool{axes}d", (1, 2, *(4,) * axes)
+    name, x = title.format(axes), (1, 2, *(4,) * axes)
 
     def refused(says: str, told: str, shape: Shape = x, output_size: Any = 2, *, mandatory: bool = True) -> Rejection:
         return Rejection(says, (shape,), {"output_size": output_size}, f"{name}: {told}", mandatory)
@@ -210,6 +210,6 @@ def rejections(kind: str, axes: int) -> tuple[Rejection, ...]:
             "an image without entries",
             f"x {empty} has an axis of space without entries, expected at least 1",
             empty,
-            mandatory=kind == "max",
+            mandatory="max" in title,
         ),
     )

@@ -15,7 +15,7 @@ from d2lref.ops._pool import largest
 from d2lref.rounding import Precision, copy_bound
 from d2lref.spec import Array, Shape
 
-shares_of = partial(shares, "max")
+shares_of = partial(shares, "adaptive_max_pool{}d")
 
 # 1 Shape
 

@@ -16,7 +16,7 @@ from d2lref.ops._pool import mean
 from d2lref.rounding import Precision, multilinear_spread
 from d2lref.spec import Array, Shape
 
-shares_of = partial(shares, "avg")
+shares_of = partial(shares, "adaptive_avg_pool{}d")
 
 # 1 Shape
 

@@ -17,12 +17,14 @@ from d2lref.spec import Shape
 Sizes = int | tuple[int | None, ...]
 
 
-def shares(kind: str, axes: int, x: Shape, output_size: Any) -> tuple[Table, ...]:
-    """Return for each axis of space of x (N, C, *size) what the windows read; `kind` is "max" or "avg".
+def shares(title: str, axes: int, x: Shape, output_size: Any) -> tuple[Table, ...]:
+    """Return for each axis of space of x (N, C, *size) what the windows read.
+
+    `title` is "adaptive_max_pool{}d" or the like.
 
     Raises ValueError.
     """
-    name, x = f"adaptive_{kind}_pool{axes}d", tuple(x)
+    name, x = title.format(axes), tuple(x)
     if len(x) != axes + 2:
         raise ValueError(f"{name}: x {x} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space")
     if 0 in x[2:]:

@@ -1,8 +1,9 @@
 """Pooling (d2l, section 7.5): the largest, the mean or the norm of each window, a room in reading order.
 
 grid: where the windows lie · max_pool: shape, definition, faster ways, derivative, how wrong it may be · max_laws:
-cases, laws, refusals · max_mistakes · the same three of avg_pool, and of lp_pool (whose bounds have a file of their
-own) · and here, all of it bound to 1, 2 and 3 axes of space. shared: what all say in the same words.
+cases, laws, refusals · max_mistakes · the same three of avg_pool, of lp_pool (whose bounds have a file of their own)
+and of indexed, which tells where the largest entries are · and here, all of it bound to 1, 2 and 3 axes of space.
+shared: what all say in the same words.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from d2lref.ops._pool import (
     avg_laws,
     avg_mistakes,
     avg_pool,
+    indexed,
+    indexed_laws,
+    indexed_mistakes,
     lp_bounds,
     lp_laws,
     lp_mistakes,
@@ -27,9 +31,9 @@ from d2lref.spec import REQUIRED, Op, Operand, Variant
 SOURCE = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.5"
 
 
-def _bound(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
+def _bound(function: Callable[..., Any], first: Any) -> Callable[..., Any]:
     """Return the function with its first argument bound, under its docstring."""
-    bound = partial(function, axes)
+    bound = partial(function, first)
     bound.__doc__ = function.__doc__
     return bound
 
@@ -52,6 +56,31 @@ def _max_pool(axes: int) -> Op:
         laws=max_laws.LAWS,
         rejections=max_laws.rejections(axes),
         mistakes=max_mistakes.mistakes(axes),
+        source=SOURCE,
+    )
+
+
+def _max_pool_with_indices(axes: int) -> Op:
+    """Return the max pooling over so many axes of space that tells indices."""
+    read = partial(indexed.windows, axes)
+    return Op(
+        name=f"max_pool{axes}d_with_indices",
+        operands=(Operand("x", batch=True),),
+        outputs=("y", "indices"),
+        indices=("indices",),
+        options={"kernel_size": REQUIRED, "stride": None, "padding": 0, "dilation": 1, "ceil_mode": False},
+        shape=_bound(indexed.shape, read),
+        definition=_bound(indexed.definition, read),
+        variants={name: Variant(_bound(way, read)) for name, way in indexed.WAYS.items()},
+        vjp=_bound(indexed.vjp, read),
+        bound=_bound(indexed.bound, read),
+        vjp_bound=_bound(indexed.vjp_bound, read),
+        cases=_bound(max_laws.cases, axes),
+        regimes=max_laws.REGIMES,
+        gallery=shared.gallery(axes, dilation=1),
+        laws=indexed_laws.laws(read),
+        rejections=max_laws.rejections(axes, "max_pool{}d_with_indices"),
+        mistakes=indexed_mistakes.mistakes(axes, read, plain=True),
         source=SOURCE,
     )
 
@@ -104,5 +133,6 @@ def _lp_pool(axes: int) -> Op:
 
 
 max_pool1d, max_pool2d, max_pool3d = (_max_pool(axes) for axes in (1, 2, 3))
+max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(_max_pool_with_indices, (1, 2, 3))
 avg_pool1d, avg_pool2d, avg_pool3d = (_avg_pool(axes) for axes in (1, 2, 3))
 lp_pool1d, lp_pool2d, lp_pool3d = (_lp_pool(axes) for axes in (1, 2, 3))

@@ -134,4 +134,4 @@ def rejections(axes: int) -> tuple[Rejection, ...]:
     else:
         told = f"avg_pool{axes}d: divisor_override=0, expected None or another integer"
         last = Rejection("divisor 0", x, options, told)
-    return (*shared.rejections("avg", axes), last)
+    return (*shared.rejections("avg_pool{}d", axes), last)

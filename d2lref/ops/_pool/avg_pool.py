@@ -33,7 +33,7 @@ def plan(
     axes: int, x: Shape, *, count_include_pad: bool = True, divisor_override: int | None = None, **options: Any
 ) -> tuple[Grid, Array]:
     """Return where the windows lie and what each is divided by (float64, shape `out`). Raises ValueError."""
-    g = grid("avg", axes, x, **options)
+    g = grid("avg_pool{}d", axes, x, **options)
     if divisor_override is None:
         return g, reduce(np.multiply.outer, _counts(g, padding_too=count_include_pad))
     if axes == 1:

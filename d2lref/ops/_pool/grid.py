@@ -49,7 +49,7 @@ class Grid:
 
 @remembered
 def grid(
-    kind: str,
+    title: str,
     axes: int,
     x: Shape,
     *,
@@ -59,8 +59,8 @@ def grid(
     dilation: int | Shape = 1,
     ceil_mode: bool = False,
 ) -> Grid:
-    """Return the windows of a pooling of x (N, C, *size); `kind` is "max" or "avg". Raises ValueError."""
-    name = f"{kind}_pool{axes}d"
+    """Return the windows of a pooling of x (N, C, *size); `title` is "max_pool{}d" or the like. Raises ValueError."""
+    name = title.format(axes)
     if len(x) != axes + 2:
         raise ValueError(
             f"{name}: x {tuple(x)} has {len(x)} axes, expected {axes + 2}: images, channels, {axes} of space"

@@ -146,7 +146,7 @@ def rejections(axes: int) -> tuple[Rejection, ...]:
         told = f"{name}: norm_type={p!r}, expected a finite number > 0"
         return Rejection(says, (x,), {"norm_type": p, "kernel_size": 2}, told, mandatory)
 
-    usual = shared.rejections("lp", axes, norm_type=2)
+    usual = shared.rejections("lp_pool{}d", axes, norm_type=2)
     return (
         *(r for r in usual if "padding" not in r.options),
         exponent("p = 0", 0, mandatory=True),

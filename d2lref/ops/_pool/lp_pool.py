@@ -44,7 +44,7 @@ def plan(
     number = isinstance(norm_type, int | float | np.number) and not isinstance(norm_type, bool)
     if not number or not 0 < norm_type < math.inf:
         raise ValueError(f"lp_pool{axes}d: norm_type={norm_type!r}, expected a finite number > 0")
-    return grid("lp", axes, x, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode), float(norm_type)
+    return grid("lp_pool{}d", axes, x, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode), float(norm_type)
 
 
 # 2 Definition

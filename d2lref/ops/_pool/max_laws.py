@@ -109,8 +109,8 @@ LAWS = (
 # 5 Refusals
 
 
-def rejections(axes: int) -> tuple[Rejection, ...]:
+def rejections(axes: int, title: str = "max_pool{}d") -> tuple[Rejection, ...]:
     """Return the ways in which a max pooling can be asked wrongly."""
     options = {"kernel_size": 2, "dilation": 0}
-    told = f"max_pool{axes}d: dilation=0, expected an integer >= 1, or a tuple of {axes}"
-    return (*shared.rejections("max", axes), Rejection("dilation 0", ((1, 2, *(4,) * axes),), options, told))
+    told = f"{title.format(axes)}: dilation=0, expected an integer >= 1, or a tuple of {axes}"
+    return (*shared.rejections(title, axes), Rejection("dilation 0", ((1, 2, *(4,) * axes),), options, told))

@@ -14,7 +14,7 @@ from d2lref.ops._pool.grid import Grid, cuts, gathered, grid, one_axis_at_a_time
 from d2lref.rounding import Precision, copy_bound
 from d2lref.spec import Array, Shape
 
-windows_of = partial(grid, "max")
+windows_of = partial(grid, "max_pool{}d")
 
 # 1 Shape
 

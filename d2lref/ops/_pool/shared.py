@@ -73,12 +73,12 @@ def gallery(axes: int, **further: Any) -> tuple[Form, ...]:
 # 2 Refusals
 
 
-def rejections(kind: str, axes: int, **required: Any) -> tuple[Rejection, ...]:
+def rejections(title: str, axes: int, **required: Any) -> tuple[Rejection, ...]:
     """Return the ways in which a pooling can be asked wrongly; `required` are options without which it is no call.
 
     Advisory: torch takes (C, *size) as one image, and its limit on padding is its own policy.
     """
-    name, x = f"{kind}_pool{axes}d", (1, 2, *(4,) * axes)
+    name, x = title.format(axes), (1, 2, *(4,) * axes)
 
     def refused(says: str, shape: Shape, told: str, *, mandatory: bool = True, **options: Any) -> Rejection:
         return Rejection(says, (shape,), {**required, "kernel_size": 2, **options}, f"{name}: {told}", mandatory)
