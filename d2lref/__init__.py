@@ -32,6 +32,7 @@ def check(
     precision: "str | Precision" = "float32",
     arrays: Any = "numpy",
     supports: Mapping[str, Any] | None = None,
+    convention: str | None = None,
     cases: str | int = "ci",
     workloads: Iterable[Mapping[str, Any]] | None = None,
     seed: int = 0,
@@ -44,13 +45,14 @@ def check(
     of a target ("torch", "torch:cuda", "jax", "d2lref:fft", "some.module:function", "file.py:function"). vjp: vjp(gy,
     *arrays, **options) -> gradients, aligned with the arrays; without it the laws about gradients count as absent.
     precision: a preset or a Precision: the arithmetic that is claimed. arrays: what the callable takes: "numpy",
-    "torch", "torch:cuda", "jax" or a pair (to, back). supports: what it can do: option -> False (its default
-    only), a value, a tuple of values or a predicate; an optional array -> False (never there) or True (always there);
-    "empty_batch": False; "layouts": a tuple of names. cases: "quick" (1-2 s), "ci" (20-30 s), "deep" (10 min), a count,
-    or "60s". workloads: shapes of your own, such as those that are timed, [{"shapes": [...], "options": {...}}, ...], a
-    shape for each array and None for an absent one: answers and gradients are compared with the definition's there too,
-    beyond the cases. seed: another seed draws other cases. progress: called with a Progress now and then. on_fail:
-    "collect", or "stop" at the first failure.
+    "torch", "torch:cuda", "jax" or a pair (to, back). supports: what it can do: option -> False (its default only), a
+    value, a tuple of values or a predicate; an optional array -> False (never there) or True (always there);
+    "empty_batch": False; "layouts": a tuple of names. convention: whose meaning it follows where frameworks differ
+    (`d2lref explain`): "torch" (None), "jax", "flax", "tensorflow", "keras" or "onnx". cases: "quick" (1-2 s), "ci"
+    (20-30 s), "deep" (10 min), a count, or "60s". workloads: shapes of your own, such as those that are timed,
+    [{"shapes": [...], "options": {...}}, ...], a shape for each array and None for an absent one: answers and gradients
+    are compared with the definition's there too, beyond the cases. seed: another seed draws other cases. progress:
+    called with a Progress now and then. on_fail: "collect", or "stop" at the first failure.
 
     Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
     KeyboardInterrupt with a `report`) on Ctrl-C.
@@ -60,10 +62,10 @@ def check(
     from d2lref import catalogue, oracle, rounding
 
     _check_meaning(seed, supports, progress, on_fail)
-    op, claimed = catalogue.subject(subject), rounding.precision(precision)
+    op, claimed = _meant(catalogue.subject(subject), convention), rounding.precision(precision)
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
-    judged = oracle.implementation(op, found, vjp=vjp, library=place, supports=supports)
+    judged = _named(oracle.implementation(op, found, vjp=vjp, library=place, supports=supports), convention)
     _handed_over(place, np.zeros(1, np.float32), claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     rest = (claimed, name, oracle.Budget.of(cases), int(seed), on_fail == "stop", progress)
@@ -82,6 +84,22 @@ def _run(subject: "Subject", workloads: Any, judged: Any, *rest: Any) -> "Report
     campaign = oracle.Campaign(subject, judged, *rest)
     campaign.workloads = forms(subject, workloads, judged)
     return oracle.run(campaign)
+
+
+def _meant(subject: "Subject", convention: Any) -> "Subject":
+    """Return the subject as a framework means it. Raises ValueError for a convention that does not exist."""
+    from d2lref.oracle.conventions import check_convention, under
+    from d2lref.spec import Op
+
+    name = check_convention(convention)
+    return under(subject, name) if isinstance(subject, Op) else subject
+
+
+def _named(judged: Any, convention: str | None) -> Any:
+    """Return an implementation whose name tells which convention is claimed for it, where that is not torch's."""
+    from dataclasses import replace
+
+    return judged if convention in {None, "torch"} else replace(judged, name=f"{judged.name} (convention {convention})")
 
 
 def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> None:
@@ -120,11 +138,14 @@ def _expect(name: str, value: Any, *, fits: bool, wanted: str) -> None:
         raise ValueError(message)
 
 
-def laws(subject: "str | Subject") -> "tuple[Law, ...] | tuple[Trial, ...]":
-    """Return every law that implementations of the subject are held to: the common ones and the subject's own."""
+def laws(subject: "str | Subject", *, convention: str | None = None) -> "tuple[Law, ...] | tuple[Trial, ...]":
+    """Return every law that implementations of the subject are held to: the common ones and the subject's own.
+
+    convention: as in `check`; some laws do not hold in every convention.
+    """
     from d2lref import catalogue, oracle
 
-    return oracle.held(catalogue.subject(subject))
+    return oracle.held(_meant(catalogue.subject(subject), convention))
 
 
 def conforms(subject: "str | Subject", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., None]]:
@@ -138,7 +159,8 @@ def conforms(subject: "str | Subject", **options: Any) -> Callable[[Callable[...
     from d2lref.oracle.pytest_items import items
 
     op = catalogue.subject(subject)
-    return lambda implementation: items(op, lambda: check(op, implementation, **options))
+    meant = _meant(op, options.get("convention"))
+    return lambda implementation: items(meant, lambda: check(op, implementation, **options))
 
 
 def expected(

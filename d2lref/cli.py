@@ -26,10 +26,11 @@ from d2lref.chance import ALPHA, EACH, READINGS
 from d2lref.oracle import report as reports
 from d2lref.oracle.caller import OffGrid
 from d2lref.oracle.common import all_laws
+from d2lref.oracle.conventions import check_convention, under
 from d2lref.oracle.distributions import again
 from d2lref.oracle.draw_laws import all_trials, held
 from d2lref.oracle.judge import Verdict, hold
-from d2lref.spec import REQUIRED, Distribution, Subject
+from d2lref.spec import FRAMEWORKS, REQUIRED, Convention, Distribution, Op, Subject
 
 USAGE, JUDGE_FAILED, INTERRUPTED = 2, 4, 130
 EXIT_CODES = (
@@ -133,6 +134,12 @@ def cli() -> None:
     help="What it can do, e.g. groups=False or stride=(1,2); may be repeated.",
 )
 @click.option(
+    "--convention",
+    default="torch",
+    show_default=True,
+    help=f"Whose conventions TARGET follows where frameworks differ: {', '.join(FRAMEWORKS)} (d2lref explain OP).",
+)
+@click.option(
     "--cases",
     default="ci",
     show_default=True,
@@ -156,6 +163,7 @@ def check(
     precision: str,
     arrays: str,
     supports: tuple[str, ...],
+    convention: str,
     cases: str,
     workloads: Path | None,
     seed: int,
@@ -174,6 +182,7 @@ def check(
             "precision": precision,
             "arrays": arrays,
             "supports": _supports(supports),
+            "convention": check_convention(convention),
             "cases": cases,
             "workloads": _workloads(workloads),
             "seed": seed,
@@ -184,7 +193,7 @@ def check(
     for subject, target in pairs:
         found = _judged(subject, target, vjp, {**options, "on_fail": "stop" if stop else "collect"})
         click.echo(str(found))
-        written.append(replace(found, target=_target(target, vjp, arrays)).to_json())
+        written.append(replace(found, target=_target(target, vjp, arrays, convention)).to_json())
         _write(written, out)
         code = max(code, found.exit_code)
         if found.interrupted:
@@ -265,8 +274,9 @@ def _workloads(file: Path | None) -> Any:
         raise BadInput(f"--workloads {file}: is no JSON ({error})") from error
 
 
-def _target(target: str, vjp: str | None, arrays: str) -> dict[str, str]:
-    return {"implementation": target, "arrays": arrays, **({"vjp": vjp} if vjp else {})}
+def _target(target: str, vjp: str | None, arrays: str, convention: str) -> dict[str, str]:
+    told = {"vjp": vjp or "", "convention": "" if convention == FRAMEWORKS[0] else convention}
+    return {"implementation": target, "arrays": arrays, **{name: value for name, value in told.items() if value}}
 
 
 def _writable(out: Path | None) -> None:
@@ -354,6 +364,8 @@ def _replayed(report: reports.Json, found: reports.Json, target: str | None) -> 
     """Return whether a finding still fails; print one line about it."""
     op = _refused(lambda: catalogue.subject(found["subject"]))
     told = report.get("target", {})
+    if isinstance(op, Op):
+        op = under(op, _refused(lambda: check_convention(told.get("convention"))))
     text = target or told.get("implementation")
     if not text:
         message = "the report was written from Python and names no target: give --target"
@@ -521,9 +533,16 @@ def explain(subject: str) -> None:
         _section("How often a right implementation may seem wrong", [ODDS])
     else:
         _section("How wrong a correct implementation may be", [_doc(op.bound)])
+        _section("Conventions of other frameworks (--convention)", [_convention(c) for c in op.conventions])
     _section("Laws", [law.says for law in held(op)])
     _section("Refused", [f"{r.says}{'' if r.mandatory else ' (advisory)'}: {r.message}" for r in op.rejections])
     _section("Mistakes it knows", [f"{m.says} ({m.cites})" for m in op.mistakes])
+
+
+def _convention(c: Convention) -> str:
+    """Return a convention with its defaults, and where it is documented."""
+    defaults = ", ".join(f"{name}={value!r}" for name, value in c.defaults.items())
+    return f"{c.name}: {c.says}{f'; by default {defaults}' if defaults else ''} ({c.source})"
 
 
 ODDS = f"One run in {1 / ALPHA:,.0f}: each of its statistics at odds of {EACH:.0e}, and it reads at most {READINGS:,}."

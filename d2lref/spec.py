@@ -168,6 +168,34 @@ class Mistake:
     caught_by: tuple[str, ...] = ()
 
 
+FRAMEWORKS = ("torch", "jax", "flax", "tensorflow", "keras", "onnx")
+"""The conventions that have a name. Chapters are written in the first; what a framework does otherwise is in theirs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Convention:
+    """How a framework means an op where it legitimately differs from torch. What is not told here is as in torch.
+
+    name: one of FRAMEWORKS. says: the difference, in words. source: where the framework documents it.
+    defaults: the options that have another default. means(**options) -> the options that mean the same in torch, or
+    None where each means the same. moves(arrays) -> the arrays that torch would be handed, data moved by a function
+    that undoes itself; None where they are the same. definition, vjp, bound and vjp_bound: where no call of
+    torch's has these answers; they are handed torch's options. without: laws, by `says`, that do not hold there.
+    """
+
+    name: str
+    says: str
+    source: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    means: Callable[..., dict[str, Any]] | None = None
+    moves: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None
+    definition: Callable[..., Any] | None = None
+    vjp: Callable[..., tuple[Any, ...]] | None = None
+    bound: Callable[..., Any] | None = None
+    vjp_bound: Callable[..., tuple[Any, ...]] | None = None
+    without: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Op:
     """Everything known about one operation.
@@ -183,7 +211,8 @@ class Op:
     indices: the outputs that are integers, of dtype int64, without a cotangent; their bound is how far apart two right
     answers may be.
     cases(draw) -> Form. regimes: the value regimes that make sense, simplest first; the first is what values shrink to.
-    gallery: forms that every run begins with.
+    gallery: forms that every run begins with. conventions: how other frameworks mean it; torch: the op as torch means
+    it, for one that another framework means (`oracle.conventions.under`).
     """
 
     name: str
@@ -205,6 +234,8 @@ class Op:
     outputs: tuple[str, ...] = ("y",)
     indices: tuple[str, ...] = ()
     gallery: tuple[Form, ...] = ()
+    conventions: tuple[Convention, ...] = ()
+    torch: "Op | None" = None
 
     def __call__(self, *arrays: Array, **options: Any) -> Any:
         """Return the definition's value: `op(*arrays, **options)`."""

@@ -116,7 +116,8 @@ def _narrowed(name: str, device: str) -> Callable[..., bool] | None:
     """Return what an op is narrowed to; None for all that it takes."""
     if name in {"corr2d", "convolve2d"} and device == "cpu":
         return _trusted
-    return {"group_norm": _several, "fourier_coefficients": _some}.get(name)
+    narrowed: Mapping[str, Callable[..., bool]] = {"group_norm": _several, "fourier_coefficients": _some}
+    return narrowed.get(name)
 
 
 def _several(x: Shape, *_affine: Shape | None, num_groups: int, **_options: Any) -> bool:
@@ -143,7 +144,8 @@ def _origin(name: str) -> str:
     for stem, make in (("corr", _correlate), ("convolve", _convolve)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
-    if own := {"maxout": _maxout, "fourier_coefficients": _rfft, **_REORDERED}.get(name):
+    mine: Mapping[str, Callable[..., Any]] = {"maxout": _maxout, "fourier_coefficients": _rfft, **_REORDERED}
+    if own := mine.get(name):
         return f"{_IMPORTS}{inspect.getsource(own)}\n\nimplementation = {own.__name__}"
     return f"implementation = torch.{name if name == 'flatten' else f'nn.functional.{name}'}"
 

@@ -12,7 +12,22 @@ import numpy as np
 from d2lref.algorithms.moment_bounds import constant, given, grown, lost, most
 from d2lref.arrays import namespace, pad
 from d2lref.rounding import Pair, Precision, Running, claim, stack
-from d2lref.spec import REQUIRED, Array, Case, Claim, Draw, Form, Law, Mistake, Op, Operand, Rejection, Shape, Variant
+from d2lref.spec import (
+    REQUIRED,
+    Array,
+    Case,
+    Claim,
+    Convention,
+    Draw,
+    Form,
+    Law,
+    Mistake,
+    Op,
+    Operand,
+    Rejection,
+    Shape,
+    Variant,
+)
 
 # 1 Shape
 
@@ -402,7 +417,63 @@ MISTAKES = (
     ),
 )
 
-# 10 The op
+# 10 Conventions
+
+
+def _undivided(*, size: int, alpha: float, **options: Any) -> dict[str, Any]:
+    return {"size": size, "alpha": alpha * size, **options}
+
+
+def _reversed(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Array:
+    """Return function(arguments) with the channels of every array of numbers, and of the answer, in reverse."""
+    turned = (a if isinstance(a, Precision) else _turned(a) for a in arguments)
+    return _turned(function(*turned, **options))
+
+
+def _turned(a: Array) -> Array:
+    return namespace(a).flip(a, axis=1)
+
+
+def _upper(x: Array, **options: Any) -> Array:
+    """The window of channel c reads from c - floor((n - 1) / 2) to c + floor(n / 2)."""
+    return _reversed(definition, (x,), options)
+
+
+def _upper_vjp(gy: Array, x: Array, **options: Any) -> tuple[Array]:
+    return (_reversed(lambda *a, **o: vjp(*a, **o)[0], (gy, x), options),)
+
+
+def _upper_bound(y: Array, p: Precision, x: Array, **options: Any) -> np.ndarray:
+    """`bound` with the channels in reverse."""
+    return np.asarray(_reversed(bound, (y, p, x), options))
+
+
+def _upper_vjp_bound(grads: tuple[Any, ...], p: Precision, gy: Array, x: Array, **options: Any) -> tuple[np.ndarray]:
+    return (np.asarray(_reversed(lambda *a, **o: vjp_bound(grads, *a, **o)[0], (p, gy, x), options)),)
+
+
+CONVENTIONS = (
+    Convention(
+        name="tensorflow",
+        says="alpha is not divided by the size of the window",
+        source="https://www.tensorflow.org/api_docs/python/tf/nn/local_response_normalization",
+        defaults={"alpha": 1.0, "beta": 0.5},
+        means=_undivided,
+        without=(_ALIKE,),
+    ),
+    Convention(
+        name="onnx",
+        says="of an even window the larger side is behind the channel",
+        source="https://onnx.ai/onnx/operators/onnx__LRN.html",
+        definition=_upper,
+        vjp=_upper_vjp,
+        bound=_upper_bound,
+        vjp_bound=_upper_vjp_bound,
+        without=(_WINDOW, _PROPORTION),
+    ),
+)
+
+# 11 The op
 
 local_response_norm = Op(
     name="local_response_norm",
@@ -433,5 +504,6 @@ local_response_norm = Op(
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,
+    conventions=CONVENTIONS,
     source="Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks",
 )

@@ -16,7 +16,7 @@ import numpy as np
 from d2lref.oracle import workloads
 from d2lref.oracle.caller import Call, Caller, Raised, Unsupported, WrongAnswer
 from d2lref.oracle.common import all_laws, common_mistakes
-from d2lref.oracle.diagnose import Diagnosis, caller_of, diagnose, differs
+from d2lref.oracle.diagnose import Diagnosis, caller_of, cases_of, diagnose, differs
 from d2lref.oracle.finding import Finding, wrong_element
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, Verdict, examine, hold, outside_band
@@ -323,15 +323,16 @@ class Campaign:
         )
         minimal = drawn.case if fails(drawn.case) is None else shrink(drawn, search)
         verdict = fails(minimal) or verdict
-        around = [*self.failed_cases[law.says], *(d.case for d in self.kept), *self._telling_cases()]
-        raised = verdict.status is Status.ERROR
-        diagnosis = Diagnosis() if raised else diagnose(law, self.caller(), minimal, around, fails)
         calls = self._calls(law, minimal)
+        around = [*cases_of(calls, law, minimal), *self.failed_cases[law.says], *(d.case for d in self.kept)]
+        raised = verdict.status is Status.ERROR
+        asked = [*around, *self._telling_cases()]
+        diagnosis = Diagnosis() if raised else diagnose(law, self.caller(), minimal, asked, fails)
         worst = wrong_element(self.caller(), calls)
         element = worst[0] if worst else None
         text = reproduction(self.caller(), law.says, calls, worst, verdict)
-        asked = tuple(f"{c.kind}({', '.join(f'{k}={v!r}' for k, v in c.options.items())})" for c in calls)
-        return replace(self._told(law, verdict, minimal, diagnosis, text), element=element, calls=asked)
+        made = tuple(f"{c.kind}({', '.join(f'{k}={v!r}' for k, v in c.options.items())})" for c in calls)
+        return replace(self._told(law, verdict, minimal, diagnosis, text), element=element, calls=made)
 
     def _told(self, law: Law, verdict: Verdict, case: Case, diagnosis: Diagnosis, text: str) -> Finding:
         """Return the finding, without a wrong element and without the calls."""
@@ -426,7 +427,8 @@ class Campaign:
 
     def arithmetic(self, findings: tuple[Finding, ...]) -> str:
         """Return what probes say of the implementation when a number is wrong and no known mistake explains it."""
-        if not any(found.element and not found.diagnosis.mistake for found in findings):
+        known = (found.diagnosis.mistake or found.diagnosis.convention for found in findings if found.element)
+        if all(known):
             return ""
         try:
             return str(probe(self.caller()))

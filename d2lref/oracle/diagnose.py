@@ -1,17 +1,19 @@
 """Which bug a failure is.
 
-The mistake whose answers these are, the precision the error is consistent with, and the options it depends on.
+The convention or the mistake whose answers these are, the precision the error is consistent with, and the options it
+depends on.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from d2lref.oracle.caller import Caller, Raised, WrongAnswer
+from d2lref.oracle.caller import Bounds, Call, Caller, Raised, Unsupported, WrongAnswer
 from d2lref.oracle.common import common_mistakes
+from d2lref.oracle.conventions import others
 from d2lref.oracle.implementation import Implementation, as_form
 from d2lref.oracle.values import fill, is_index
 from d2lref.rounding import ALGORITHMS, FORMATS, PRESETS, ROUNDING_RMS, VARIANCES, Pair, Precision, round_to
@@ -22,7 +24,8 @@ from d2lref.spec import REQUIRED, Case, Form, Law, Mistake, Op
 class Diagnosis:
     """What a failure looks like. mistake: the known mistake with the same answers, and whom it cites.
 
-    Precision: the arithmetic that explains the error. depends_on: (option, value, the default with which it passes).
+    convention: another convention with the same answers, and what it says. precision: the arithmetic that explains the
+    error. depends_on: (option, value, the default with which it passes).
     asked: False when the run was interrupted before it could be asked for.
     """
 
@@ -31,29 +34,53 @@ class Diagnosis:
     precision: str = ""
     depends_on: tuple[tuple[str, Any, Any], ...] = ()
     asked: bool = True
+    convention: str = ""
 
     def __str__(self) -> str:
         """Return the diagnosis in a few sentences."""
         if not self.asked:
             return "none, and the case is not minimal: the run was interrupted"
-        parts = [f"matches the mistake: {self.mistake} ({self.cites})"] if self.mistake else []
+        parts = [f"consistent with convention {self.convention}"] if self.convention else []
+        parts += [f"matches the mistake: {self.mistake} ({self.cites})"] if self.mistake else []
         parts += [f"consistent with: {self.precision}"] if self.precision else []
         parts += [f"depends on {name}={value!r} (passes with {default!r})" for name, value, default in self.depends_on]
         return "; ".join(parts) or "no known mistake gives these answers"
 
 
+LAST_BITS = 4
+"""Roundings of the answer by which an implementation may differ from a mistake that it makes: it adds other sums than
+the right ones, and its bound is about those."""
+
 Answers = tuple[Pair | None, ...]
 Ask = Callable[[Caller, Case], Answers]
+
+
+def cases_of(calls: Iterable[Call], law: Law, minimal: Case) -> list[Case]:
+    """Return the calls that a law made on a case as cases: many a law changes the arrays and the options."""
+    return [
+        replace(
+            minimal,
+            arrays=call.arrays,
+            options={**minimal.options, **call.options},
+            cotangents=call.cotangent if isinstance(call.cotangent, tuple) else (call.cotangent,),
+        )
+        for call in calls
+        if not call.layout and (call.kind == "vjp") == law.vjp
+    ]
 
 
 def diagnose(law: Law, f: Caller, minimal: Case, cases: Iterable[Case], fails: Callable[[Case], Any]) -> Diagnosis:
     """Return what the failure of `law` on `minimal` looks like, judged by the answers on it and on other `cases`."""
     ask = _gradients if law.vjp else _forward
-    seen = _observed(f, ask, [minimal, *cases])
-    mistake = nearest_mistake(f.op, ask, seen, f.precision) if seen else None
-    found = "" if mistake or not seen else precision_hypothesis(f, ask, seen)
+    every = [minimal, *cases]
+    seen = _observed(f, ask, every)
+    convention = nearest_convention(f, ask, every)
+    mistake = nearest_mistake(f, ask, seen) if seen and not convention else None
+    numbers = [s for s in seen if not isinstance(s.answers, str)]
+    found = "" if mistake or convention or not any(s.wrong for s in numbers) else precision_hypothesis(f, ask, numbers)
     depends = options_it_depends_on(f, minimal, fails)
-    return Diagnosis(mistake.says if mistake else "", mistake.cites if mistake else "", found, depends)
+    told = (mistake.says, mistake.cites) if mistake else ("", "")
+    return Diagnosis(*told, found, depends, convention=convention)
 
 
 def _forward(f: Caller, case: Case) -> Answers:
@@ -68,10 +95,10 @@ def _gradients(f: Caller, case: Case) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A case, what the implementation answered, and the right answers."""
+    """A case, what the implementation answered (or what is wrong about its form), and the right answers."""
 
     case: Case
-    answers: Answers
+    answers: Any
     exact: Answers
 
     @property
@@ -80,45 +107,89 @@ class Seen:
         return not _close(self.answers, self.exact)
 
 
+def _answered(ask: Ask, f: Caller, case: Case) -> Answers | str:
+    """Return the answers, or what is wrong about their number, shape or type. Raises Raised."""
+    try:
+        return ask(f, case)
+    except WrongAnswer as error:
+        return str(error)
+
+
 def _observed(f: Caller, ask: Ask, cases: Iterable[Case]) -> list[Seen]:
     right = Caller(f.op, Implementation("definition", f.op.definition, f.op.vjp), PRESETS["float64"])
     seen = []
     for case in cases:
         try:
-            seen.append(Seen(case, ask(f, case), ask(right, case)))
-        except (Raised, WrongAnswer):
+            seen.append(Seen(case, _answered(ask, f, case), ask(right, case)))
+        except (Raised, Unsupported):
             continue
     return seen if any(s.wrong for s in seen) else []
 
 
-def _close(left: Answers, right: Answers) -> bool:
-    """Return whether all answers agree within the sum of their bounds."""
-    return all(_near(a, b).all() for a, b in zip(left, right, strict=True) if a is not None and b is not None)
+def _close(left: Answers | str, right: Answers | str, slack: float = 0.0) -> bool:
+    """Return whether all answers agree within the sum of their bounds and `slack` times their size."""
+    if isinstance(left, str) or isinstance(right, str):
+        return left == right
+    return all(_near(a, b, slack).all() for a, b in zip(left, right, strict=True) if a is not None and b is not None)
 
 
-def _near(a: Pair, b: Pair) -> np.ndarray:
+def _near(a: Pair, b: Pair, slack: float) -> np.ndarray:
     with np.errstate(invalid="ignore"):
-        bound = a.error + b.error
+        bound = a.error + b.error + slack * np.abs(b.value)
         near = (np.abs(a.value - b.value) <= bound) | (a.value == b.value) | np.isinf(bound)
     return near | (np.isnan(a.value) & np.isnan(b.value))
 
 
-def nearest_mistake(op: Op, ask: Ask, seen: list[Seen], p: Precision) -> Mistake | None:
+def nearest_convention(f: Caller, ask: Ask, cases: Iterable[Case]) -> str:
+    """Return another convention under which the implementation is right on every case, and what it says, "" for none.
+
+    Options at their default are left out: conventions may differ in nothing else.
+    """
+    every = frozenset(f.op.options)
+    seen = _observed(f.leaving_out(every), ask, cases) if f.op.conventions else []
+    for convention, meant in others(f.op) if seen else ():
+        under = replace(f, op=meant, bounds=Bounds()).leaving_out(every)
+        spoken = [replace(s.case, options=_left_to(meant, f.op, s.case.options)) for s in seen]
+        if not _observed(under, ask, spoken):
+            return f"{convention.name!r}: {convention.says}"
+    return ""
+
+
+def _left_to(meant: Op, op: Op, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with another convention's default for those at the op's own."""
+    return {name: meant.options[name] if value == op.options[name] else value for name, value in options.items()}
+
+
+def nearest_mistake(f: Caller, ask: Ask, seen: list[Seen]) -> Mistake | None:
     """Return the mistake (the op's own or a generic one) that gives the implementation's answers on every case.
 
-    With several, the one that is right least often.
+    With several, the one that is right least often; of those about the gradient, one that leaves the answers right
+    where the implementation does.
     """
-    best, most = None, 0
+    best, most = None, (0, False)
     # on small integers a mistake is exact as well; elsewhere it rounds other sums than those the bound is about
-    plain = [s for s in seen if s.case.regime in {op.regimes[0], "given"}]
+    plain = [s for s in seen if s.case.regime in {f.op.regimes[0], "given"}]
     seen = plain if any(s.wrong for s in plain) else seen
-    for mistake in (*op.mistakes, *common_mistakes(op)):
+    for mistake in (*f.op.mistakes, *common_mistakes(f.op)):
         if (mistake.vjp if ask is _gradients else mistake.forward) is None:
             continue
-        wrong = _matches(caller_of(op, mistake, replace(PRESETS["float64"], algorithm=p.algorithm)), ask, seen)
-        if wrong > most:
-            best, most = mistake, wrong
+        wrong = _explained(f, mistake, ask, seen)
+        rank = wrong, ask is _forward or mistake.forward is None
+        if wrong and rank > most:
+            best, most = mistake, rank
     return best
+
+
+def _explained(f: Caller, mistake: Mistake, ask: Ask, seen: list[Seen]) -> int:
+    """Return on how many cases the mistake explains a wrong answer, made in float64 or in the implementation's format.
+
+    The largest and the smallest number of a format are what some mistakes answer with.
+    """
+    wide = replace(PRESETS["float64"], algorithm=f.precision.algorithm)
+    slack = LAST_BITS * f.precision.stored.u
+    return _matches(caller_of(f.op, mistake, wide), ask, seen, slack) or (
+        0 if f.precision.storage == "float64" else _matches(caller_of(f.op, mistake, f.precision), ask, seen, slack)
+    )
 
 
 def caller_of(op: Op, mistake: Mistake, p: Precision) -> Caller:
@@ -127,17 +198,18 @@ def caller_of(op: Op, mistake: Mistake, p: Precision) -> Caller:
     return Caller(op, Implementation(mistake.says, forward, vjp), p)
 
 
-def _matches(wrong: Caller, ask: Ask, seen: list[Seen]) -> int:
+def _matches(wrong: Caller, ask: Ask, seen: list[Seen], slack: float) -> int:
     """Return on how many cases the mistake explains a wrong answer; 0 when it contradicts any answer."""
     explained = 0
     for s in seen:
         try:
-            answers = ask(wrong, s.case)
-        except (Raised, WrongAnswer):
+            answers = _answered(ask, wrong, s.case)
+        except Raised:
             return 0
-        if not _close(s.answers, answers):
+        if not _close(s.answers, answers, slack):
             return 0
-        explained += s.wrong
+        shows = _close(s.answers, answers) or not _close(answers, s.exact, slack)
+        explained += s.wrong and shows
     return explained
 
 

@@ -188,6 +188,7 @@ def finding_json(f: Finding) -> Json:
             "mistake": d.mistake,
             "cites": d.cites,
             "precision": d.precision,
+            "convention": d.convention,
             "depends_on": [[n, plain(a), plain(b)] for n, a, b in d.depends_on],
         },
         "calls": list(f.calls),

@@ -28,7 +28,7 @@ from d2lref.ops._activation.shared import (
 from d2lref.ops._activation.sigmoid import definition as sigmoid
 from d2lref.ops._activation.sigmoid import half_plus
 from d2lref.rounding import HOST, Pair, Precision, Running, claim
-from d2lref.spec import Array, Case, Claim, Draw, Form, Mistake, Op, Operand, Rejection, Shape, Variant
+from d2lref.spec import Array, Case, Claim, Convention, Draw, Form, Mistake, Op, Operand, Rejection, Shape, Variant
 
 ROOT = math.sqrt(2 / math.pi)
 CUBIC = 0.044715  # Hendrycks and Gimpel 2016, section 2
@@ -375,6 +375,12 @@ MISTAKES = (
 
 # 9 The op
 
+JAX = "https://docs.jax.dev/en/latest/_autosummary/jax.nn.gelu.html"
+CONVENTIONS = tuple(
+    Convention(name=name, says="by tanh, unless asked otherwise", source=JAX, defaults={"approximate": "tanh"})
+    for name in ("jax", "flax")  # which hands on JAX's
+)
+
 gelu = Op(
     name="gelu",
     operands=(Operand("x", batch=True),),
@@ -391,5 +397,6 @@ gelu = Op(
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,
+    conventions=CONVENTIONS,
     source="Hendrycks and Gimpel 2016",
 )

@@ -1,5 +1,6 @@
 """softplus: log(1 + e^(beta x)) / beta, and x where beta x is above a threshold, entry by entry."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from d2lref.ops._activation.shared import (
 from d2lref.ops._activation.sigmoid import definition as sigmoid
 from d2lref.ops._activation.sigmoid import logistic
 from d2lref.rounding import Pair, Precision, Running, claim
-from d2lref.spec import Array, Claim, Draw, Form, Mistake, Op, Operand, Rejection, Shape, Variant
+from d2lref.spec import Array, Claim, Convention, Draw, Form, Mistake, Op, Operand, Rejection, Shape, Variant
 
 # 1 Shape
 
@@ -162,7 +163,7 @@ REJECTIONS = (
 
 
 def _apart(threshold: float) -> float:
-    return 2.0**-20 * abs(threshold)
+    return 2.0**-20 * abs(threshold) if threshold < math.inf else 0.0
 
 
 def _left(x: Array, *, beta: float, threshold: float) -> np.ndarray:
@@ -313,6 +314,17 @@ MISTAKES = (
 
 # 9 The op
 
+_FREE = {
+    "jax": "https://docs.jax.dev/en/latest/_autosummary/jax.nn.softplus.html",
+    "tensorflow": "https://www.tensorflow.org/api_docs/python/tf/math/softplus",
+    "keras": "https://www.tensorflow.org/api_docs/python/tf/keras/ops/softplus",
+    "onnx": "https://onnx.ai/onnx/operators/onnx__Softplus.html",
+}
+CONVENTIONS = tuple(
+    Convention(name=name, says="no threshold", source=source, defaults={"threshold": math.inf})
+    for name, source in _FREE.items()
+)
+
 softplus = Op(
     name="softplus",
     operands=(Operand("x", batch=True),),
@@ -329,5 +341,6 @@ softplus = Op(
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,
+    conventions=CONVENTIONS,
     source="Dugas, Bengio, Bélisle, Nadeau and Garcia 2001",
 )

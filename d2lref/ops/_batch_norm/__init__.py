@@ -1,6 +1,7 @@
 """batch_norm: every channel brought to mean 0 and variance 1, then scaled and shifted (d2l 8.5)."""
 
 from d2lref.ops._batch_norm.bounds import bound, vjp_bound
+from d2lref.ops._batch_norm.conventions import CONVENTIONS
 from d2lref.ops._batch_norm.definition import count, definition, folded, shape, vjp, welford
 from d2lref.ops._batch_norm.laws import LAWS
 from d2lref.ops._batch_norm.mistakes import MISTAKES
@@ -154,5 +155,6 @@ batch_norm = Op(
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,
+    conventions=CONVENTIONS,
     source="Ioffe and Szegedy 2015; Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 8.5",
 )

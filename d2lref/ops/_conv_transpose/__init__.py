@@ -5,15 +5,33 @@ rejections · mistakes · and here, all of it bound to 1, 2 and 3 axes of space.
 """
 
 from functools import partial
+from typing import Any
 
+from d2lref.arrays import namespace
 from d2lref.ops._conv.cases import REGIMES
 from d2lref.ops._conv.definition import bind
 from d2lref.ops._conv_transpose import definition as of
 from d2lref.ops._conv_transpose.cases import cases, gallery
-from d2lref.ops._conv_transpose.laws import LAWS
+from d2lref.ops._conv_transpose.laws import LAWS, STAMP
 from d2lref.ops._conv_transpose.mistakes import mistakes
 from d2lref.ops._conv_transpose.rejections import rejections
-from d2lref.spec import Op, Operand
+from d2lref.spec import Convention, Op, Operand
+
+
+def _turned(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arrays with the weight flipped along its axes of space."""
+    x, weight, *bias = arrays
+    axes = tuple(range(2, weight.ndim))
+    return (x, namespace(weight).flip(weight, axis=axes), *bias)
+
+
+CONVENTIONS = tuple(
+    Convention(name=name, says="the filter is flipped", source=source, moves=_turned, without=(STAMP.says,))
+    for name, source in {
+        "jax": "https://docs.jax.dev/en/latest/_autosummary/jax.lax.conv_transpose.html",
+        "flax": "https://flax.readthedocs.io/en/v0.6.10/api_reference/_autosummary/flax.linen.ConvTranspose.html",
+    }.items()
+)
 
 
 def _conv_transpose(axes: int) -> Op:
@@ -39,6 +57,7 @@ def _conv_transpose(axes: int) -> Op:
         laws=LAWS,
         rejections=rejections(axes),
         mistakes=mistakes(axes),
+        conventions=CONVENTIONS,
         source="Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 14.10",
     )
 

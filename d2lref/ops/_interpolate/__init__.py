@@ -4,8 +4,23 @@ positions: where each entry of the answer lies in the image · interpolation: sh
 · bounds: how wrong it may be · laws: cases, laws, refusals · mistakes · and here, all of it in one record.
 """
 
+from typing import Any
+
 from d2lref.ops._interpolate import bounds, interpolation, laws, mistakes, positions
-from d2lref.spec import REQUIRED, SUMS, Op, Operand, Variant
+from d2lref.spec import REQUIRED, SUMS, Convention, Op, Operand, Variant
+
+
+def _from_the_centre(*, mode: str, **options: Any) -> dict[str, Any]:
+    return {"mode": "nearest-exact" if mode == "nearest" else mode, **options}
+
+
+TENSORFLOW = Convention(
+    name="tensorflow",
+    says="the nearest entry is the one that the centre of a pixel lies in, torch's 'nearest-exact'",
+    source="tf.image.resize, tensorflow/python/ops/image_ops_impl.py, resize_images_v2: half_pixel_centers=True",
+    means=_from_the_centre,
+    without=("nearest copies the entry in which a pixel begins",),
+)
 
 interpolate = Op(
     name="interpolate",
@@ -30,5 +45,6 @@ interpolate = Op(
     laws=laws.LAWS,
     rejections=laws.REJECTIONS,
     mistakes=mistakes.MISTAKES,
+    conventions=(TENSORFLOW,),
     source="torch.nn.functional.interpolate; Long, Shelhamer and Darrell 2015, Fully convolutional networks, 3.3",
 )

@@ -6,6 +6,7 @@ here, all of it bound together.
 """
 
 from d2lref.ops._norm import (
+    conventions,
     group,
     group_laws,
     group_mistakes,
@@ -41,6 +42,7 @@ layer_norm = Op(
     laws=layer_laws.LAWS,
     rejections=layer_laws.REJECTIONS,
     mistakes=layer_mistakes.MISTAKES,
+    conventions=conventions.LAYER,
     source="Ba, Kiros and Hinton 2016, Layer normalization, section 3",
 )
 
@@ -64,6 +66,7 @@ group_norm = Op(
     laws=group_laws.LAWS,
     rejections=group_laws.REJECTIONS,
     mistakes=group_mistakes.MISTAKES,
+    conventions=conventions.GROUP,
     source="Wu and He 2018, Group normalization, section 3.1",
 )
 
@@ -94,6 +97,7 @@ instance_norm = Op(
     laws=instance_laws.LAWS,
     rejections=instance_laws.REJECTIONS,
     mistakes=instance_mistakes.MISTAKES,
+    conventions=conventions.INSTANCE,
     source="Ulyanov, Vedaldi and Lempitsky 2016, Instance normalization: the missing ingredient for fast stylization",
 )
 
@@ -117,5 +121,6 @@ rms_norm = Op(
     laws=rms_laws.LAWS,
     rejections=rms_laws.REJECTIONS,
     mistakes=rms_mistakes.MISTAKES,
+    conventions=conventions.RMS,
     source="Zhang and Sennrich 2019, Root mean square layer normalization, section 4",
 )

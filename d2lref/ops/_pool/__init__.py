@@ -26,8 +26,14 @@ from d2lref.ops._pool import (
     max_pool,
     shared,
 )
-from d2lref.spec import REQUIRED, Op, Operand, Variant
+from d2lref.spec import REQUIRED, Convention, Op, Operand, Variant
 
+ONNX = Convention(
+    name="onnx",
+    says="padding is not counted, unless asked otherwise",
+    source="https://onnx.ai/onnx/operators/onnx__AveragePool.html",
+    defaults={"count_include_pad": False},
+)
 SOURCE = "Zhang, Lipton, Li and Smola, Dive into Deep Learning, section 7.5"
 
 
@@ -106,6 +112,7 @@ def _avg_pool(axes: int) -> Op:
         laws=avg_laws.laws(axes),
         rejections=avg_laws.rejections(axes),
         mistakes=avg_mistakes.mistakes(axes),
+        conventions=(ONNX,),
         source=SOURCE,
     )
 

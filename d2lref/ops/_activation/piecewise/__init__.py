@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from d2lref.ops._activation.piecewise import bounds, definition, laws, mistakes
+from d2lref.ops._activation.piecewise import bounds, conventions, definition, laws, mistakes
 from d2lref.ops._activation.shared import REGIMES, cases, shape, sizes
 from d2lref.spec import Array, Draw, Form, Op, Operand, Variant
 
@@ -56,6 +56,7 @@ leaky_relu = _op(
     gallery=(Form(((2, 3, 4, 4),), {"negative_slope": 0.01}), Form(((3, 5),), {"negative_slope": 0.5})),
     laws=laws.LEAKY_LAWS,
     mistakes=mistakes.LEAKY_MISTAKES,
+    conventions=conventions.LEAKY,
     source="Maas, Hannun and Ng 2013",
 )
 
@@ -68,6 +69,7 @@ hardsigmoid = _op(
     variants={"clipped line": Variant(definition.clipped_line)},
     laws=laws.HARDSIGMOID_LAWS,
     mistakes=mistakes.HARDSIGMOID_MISTAKES,
+    conventions=conventions.HARDSIGMOID,
     source="Howard et al. 2019",
 )
 

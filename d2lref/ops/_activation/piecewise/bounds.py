@@ -13,13 +13,13 @@ from d2lref.spec import Array
 # 1 The answers and the slopes
 
 
-def _between(low: float, high: float, z: Pair) -> Pair:
+def between(low: float, high: float, z: Pair) -> Pair:
     """Return min(max(z, low), high), exact where z lies beyond by more than its error."""
     beyond = (z.value < low - z.error) | (z.value > high + z.error)
     return Pair(np.clip(z.value, low, high), np.where(beyond, 0.0, z.error))
 
 
-def _jumps(run: Running, x: Pair, widths: dict[float, float]) -> np.ndarray:
+def jumps(run: Running, x: Pair, widths: dict[float, float]) -> np.ndarray:
     """Return by how much a derivative may be chosen otherwise: at an end of a part, which x may be rounded to."""
     total = np.zeros(x.shape)
     for end, width in widths.items():
@@ -28,7 +28,7 @@ def _jumps(run: Running, x: Pair, widths: dict[float, float]) -> np.ndarray:
     return total
 
 
-def _chosen(slope: Pair, jumps: np.ndarray) -> Pair:
+def chosen(slope: Pair, jumps: np.ndarray) -> Pair:
     return Pair(slope.value, slope.error + jumps)
 
 
@@ -39,7 +39,7 @@ def relu6(run: Running, x: Pair) -> Pair:
 
 def relu6_slope(run: Running, x: Pair) -> Pair:
     inside = ((x.value > 0) & (x.value < 6)).astype(np.float64)
-    return _chosen(Pair.exact(inside), _jumps(run, x, {0.0: 1.0, 6.0: 1.0}))
+    return chosen(Pair.exact(inside), jumps(run, x, {0.0: 1.0, 6.0: 1.0}))
 
 
 def leaky(run: Running, x: Pair, *, negative_slope: float) -> Pair:
@@ -53,28 +53,28 @@ def leaky(run: Running, x: Pair, *, negative_slope: float) -> Pair:
 def leaky_slope(run: Running, x: Pair, *, negative_slope: float) -> Pair:
     a, right = constant(run.p, negative_slope), x.value > 0
     slope = Pair(np.where(right, 1.0, a.value), np.where(right, 0.0, a.error))
-    return _chosen(slope, _jumps(run, x, {0.0: abs(1 - negative_slope)}))
+    return chosen(slope, jumps(run, x, {0.0: abs(1 - negative_slope)}))
 
 
 def gate(run: Running, x: Pair) -> Pair:
     """Return (x + 3) / 6 and x / 6 + 1/2 within 0 and 1."""
     near = Pair(np.clip(x.value, -6.0, 6.0), x.error)
-    quotient = run.div(_between(0.0, 6.0, run.add(near, 3.0)), 6.0)
-    return either(_between(0.0, 1.0, quotient), _between(0.0, 1.0, run.add(run.div(near, 6.0), 0.5)))
+    quotient = run.div(between(0.0, 6.0, run.add(near, 3.0)), 6.0)
+    return either(between(0.0, 1.0, quotient), between(0.0, 1.0, run.add(run.div(near, 6.0), 0.5)))
 
 
 def gate_slope(run: Running, x: Pair) -> Pair:
     sixth = run.div(Pair.exact(np.ones(())), 6.0)
     inside = np.abs(x.value) < 3
     slope = Pair(np.where(inside, sixth.value, 0.0), np.where(inside, sixth.error, 0.0))
-    return _chosen(slope, _jumps(run, x, {-3.0: 1 / 6, 3.0: 1 / 6}))
+    return chosen(slope, jumps(run, x, {-3.0: 1 / 6, 3.0: 1 / 6}))
 
 
 def swish(run: Running, x: Pair) -> Pair:
     """Return x times the gate, before or after the division by 6."""
     passed = gate(run, x)
     near = Pair(np.clip(x.value, -6.0, np.inf), x.error)
-    after = run.div(run.mul(near, _between(0.0, 6.0, run.add(near, 3.0))), 6.0)
+    after = run.div(run.mul(near, between(0.0, 6.0, run.add(near, 3.0))), 6.0)
     return either(run.mul(near, passed), after)
 
 
@@ -83,7 +83,7 @@ def swish_slope(run: Running, x: Pair) -> Pair:
     line = either(run.add(run.div(near, 3.0), 0.5), run.div(run.add(run.mul(near, 2.0), 3.0), 6.0))
     inside, right = np.abs(x.value) < 3, x.value >= 3
     slope = Pair(np.where(inside, line.value, right), np.where(inside, line.error, 0.0))
-    return _chosen(slope, _jumps(run, x, {-3.0: 1 / 2, 3.0: 1 / 2}))
+    return chosen(slope, jumps(run, x, {-3.0: 1 / 2, 3.0: 1 / 2}))
 
 
 def bound_of(answer: Callable[..., Pair], at_infinity: Callable[..., Any]) -> Callable[..., np.ndarray]:
