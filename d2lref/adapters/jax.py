@@ -1,13 +1,13 @@
 """JAX: what jax.lax, jax.nn, jax.numpy, jax.image and jax.scipy have of the ops, compiled, with gradients by jax.vjp.
 
 Each function here maps names, layouts and options onto one of JAX's. What JAX has no function for is absent (adaptive
-pooling, losses, maxout, PReLU, RMS norm, local response norm, fold, dropout) or not supported: a bias, groups of a
-transposed convolution, the affine part and the running averages of norms, the beta of softplus, `ceil_mode`, padding
-that a mean leaves out, another divisor, corners that are aligned. Its "nearest" pixel is torch's "nearest-exact"; the
-two agree where sizes are multiplied by whole numbers. Variances are taken in two passes (`algorithm="stable"`): JAX's
-default, the mean of squares less the square of the mean, has a bound that says nothing where means are large. Where JAX
-gives a meaning to what torch refuses (axes out of range, an edge reflected more than once, signals that change places),
-nothing is asked of it.
+pooling, losses, maxout, PReLU, RMS norm, local response norm, fold, dropout; its softplus has no threshold) or not
+supported: a bias, groups of a transposed convolution, the affine part and the running averages of norms, `ceil_mode`,
+padding that a mean leaves out, another divisor, corners that are aligned. Its "nearest" pixel is torch's
+"nearest-exact"; the two agree where sizes are multiplied by whole numbers. Variances are taken in two passes
+(`algorithm="stable"`): JAX's default, the mean of squares less the square of the mean, has a bound that says nothing
+where means are large. Where JAX gives a meaning to what torch refuses (axes out of range, an edge reflected more than
+once, signals that change places), nothing is asked of it.
 
 Loading this module switches 64-bit numbers on for the process (`jax_enable_x64`), without which JAX has no float64. On
 the CPU XLA flushes subnormal numbers to zero, in float32, float64 and bfloat16: reports claim so, and `check` is told
@@ -323,7 +323,6 @@ _NN = {
     "relu6": "relu6",
     "sigmoid": "sigmoid",
     "silu": "silu",
-    "softplus": "softplus",
     "tanh": "tanh",
 }
 
