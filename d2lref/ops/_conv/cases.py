@@ -19,7 +19,7 @@ def cases(axes: int, draw: Draw) -> Form:
     """Return a convolution of about 2^17 products at most (2^18 where two sizes are wide), usually far fewer.
 
     Wide numbers of channels and filters are those of all groups together: that is what kernels ask about. So are
-    windows of 3 without stride and dilation, one in four. Shrinks towards one image of one pixel with one channel, one
+    windows of 3 without stride and dilation, one in five of two axes. Shrinks towards one image of one pixel with one channel, one
     filter with one tap, no bias, and every option at its default.
     """
     window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
@@ -28,10 +28,10 @@ def cases(axes: int, draw: Draw) -> Form:
     if padding == "number":
         padding = per_axis_or_one(draw, axes, 0, 3)
     stride = 1 if padding == "same" else per_axis_or_one(draw, axes, 1, 4)
-    if draw.integer(0, 3) == 3:
-        window, dilation, stride = (3,) * axes, 1, 1
+    if draw.integer(0, 2) == 2:
+        window, dilation, stride = tuple(3 if n > 1 else 1 for n in window), 1, 1
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": 1}
-    lows = (1, 1, 1, 1, *_least_sizes(axes, window, options))
+    lows = (1, 1, 1, 1, *least_sizes(axes, window, options))
     drawn = draw.sizes(*lows)
     wide = tuple(n - low >= WIDE for n, low in zip(drawn, lows, strict=True))
     options["groups"] = groups = shared_groups(drawn[1:4], wide[1:4], wanted=draw.choice(False, True))
@@ -60,7 +60,7 @@ def per_axis_or_one(draw: Draw, axes: int, low: int, high: int) -> int | Shape:
     return draw.integer(low, high) if kind == "one" else low
 
 
-def _least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
+def least_sizes(axes: int, window: Shape, options: dict[str, Any]) -> Shape:
     """Return the least size of each axis at which the window fits into the padded image, at least 1."""
     ample = geometry(axes, (1, 1, *(99,) * axes), (1, 1, *window), **options)
     spans = (d * (k - 1) + 1 for k, d in zip(window, ample.dilation, strict=True))
