@@ -19,8 +19,8 @@ def cases(axes: int, draw: Draw) -> Form:
     """Return a convolution of about 2^17 products at most (2^18 where two sizes are wide), usually far fewer.
 
     Wide numbers of channels and filters are those of all groups together: that is what kernels ask about. So are
-    windows of 3 without stride and dilation, one in five of two axes. Shrinks towards one image of one pixel with one channel, one
-    filter with one tap, no bias, and every option at its default.
+    windows of 3 without stride and dilation, one in five of two axes. Shrinks towards one image of one pixel with one
+    channel, one filter with one tap, no bias, and every option at its default.
     """
     window = tuple(draw.integer(1, (6, 4, 3)[axes - 1]) for _ in range(axes))
     dilation = per_axis_or_one(draw, axes, 1, 3)
