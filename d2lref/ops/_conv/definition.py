@@ -52,9 +52,10 @@ def geometry(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    op: str = "conv",
 ) -> Geometry:
-    """Return the options per axis and the size of the answer. Raises ValueError for what does not fit."""
-    name = f"conv{axes}d"
+    """Return the options per axis and the size of the answer. Raises ValueError for what does not fit the op."""
+    name = f"{op}{axes}d"
     x, weight, bias = tuple(x), tuple(weight), None if bias is None else tuple(bias)
     _check_arrays(name, axes, x, weight, bias, groups)
     stride = axis_integers(name, "stride", stride, axes, 1)
