@@ -39,6 +39,8 @@ from d2lref.ops._dropout import dropout2d as dropout2d
 from d2lref.ops._dropout import dropout3d as dropout3d
 from d2lref.ops._flatten import flatten as flatten
 from d2lref.ops._fourier import fourier_coefficients as fourier_coefficients
+from d2lref.ops._global_pool import global_avg_pool as global_avg_pool
+from d2lref.ops._global_pool import global_max_pool as global_max_pool
 from d2lref.ops._interpolate import interpolate as interpolate
 from d2lref.ops._linear import linear as linear
 from d2lref.ops._local_response_norm import local_response_norm as local_response_norm
