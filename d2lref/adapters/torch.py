@@ -141,7 +141,7 @@ def _trusted(x: Shape, kernel: Shape, **_options: Any) -> bool:
 
 def _origin(name: str) -> str:
     """Return the text that binds the name `implementation`: torch's own function, or one of this file."""
-    for stem, make in (("corr", _correlate), ("convolve", _convolve)):
+    for stem, make in (("corr", _correlate), ("convolve", _convolve), ("separable_conv", _separable)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
     mine: Mapping[str, Callable[..., Any]] = {"maxout": _maxout, **_GLOBAL, "fourier_coefficients": _rfft, **_REORDERED}
@@ -188,6 +188,16 @@ def _correlate(axes: int) -> Callable[..., Any]:
         return conv(x[None, None], kernel[None, None])[0, 0]
 
     return corr
+
+
+def _separable(axes: int) -> Callable[..., Any]:
+    """A convolution with a group for each channel, then one with a window of a single pixel."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+
+    def separable_conv(x: Array, depthwise: Array, pointwise: Array, bias: Array = None, **options: Any) -> Array:
+        return conv(conv(x, depthwise, groups=x.shape[1], **options), pointwise, bias)
+
+    return separable_conv
 
 
 def _convolve(axes: int) -> Callable[..., Any]:
@@ -297,6 +307,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
     **{f"conv_transpose{n}d": getattr(F, f"conv_transpose{n}d") for n in (1, 2, 3)},
     **{f"corr{n}d": _correlate(n) for n in (1, 2, 3)},
     **{f"convolve{n}d": _convolve(n) for n in (1, 2, 3)},
+    **{f"separable_conv{n}d": _separable(n) for n in (1, 2, 3)},
     "flatten": torch.flatten,
     "fourier_coefficients": _rfft,
     "fold": F.fold,
@@ -360,9 +371,9 @@ _SUMMED = frozenset(
     }
 )
 _PASSED = frozenset({"softmax", "log_softmax", "batch_norm", "instance_norm", "layer_norm", "group_norm"})
-_CONVOLVED = frozenset({"conv", "conv_transpose", "corr", "convolve"})
+_CONVOLVED = frozenset({"conv", "conv_transpose", "corr", "convolve", "separable_conv"})
 _POOLED = frozenset({"avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool"})
-_ADDED = _POOLED | {"conv", "corr", "convolve", "pad", "unfold", "prelu"}
+_ADDED = _POOLED | {"conv", "corr", "convolve", "separable_conv", "pad", "unfold", "prelu"}
 
 _IN_HALF: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
     "float16": {
