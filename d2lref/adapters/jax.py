@@ -11,8 +11,9 @@ once, signals that change places), nothing is asked of it.
 
 Loading this module switches 64-bit numbers on for the process (`jax_enable_x64`), without which JAX has no float64. On
 the CPU XLA flushes subnormal numbers to zero, in float32, float64 and bfloat16: reports claim so, and `check` is told
-with the precision "float32_flushed". A shape that is new to XLA is compiled, at the price of a thousand calls, hence
-`forms`; JAX keeps compiled ones between processes when JAX_COMPILATION_CACHE_DIR names a folder.
+with the precision "float32_flushed". In float16 and bfloat16 each step of what is no sum of products rounds to that
+format. A shape that is new to XLA is compiled, at the price of a thousand calls, hence `forms`; JAX keeps compiled ones
+between processes when JAX_COMPILATION_CACHE_DIR names a folder.
 """
 
 import inspect
@@ -87,6 +88,7 @@ def implementation(name: str, device: str = "cpu") -> Implementation | None:
         f"vjp = compiled(pulled_back(function, {held}))",
         "flushed",
         FORMS,
+        {} if stem in _PRODUCTS else {half: {"accumulate": half} for half in ("float16", "bfloat16")},
     )
 
 
@@ -353,6 +355,13 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 _HELD: Mapping[str, tuple[int, ...]] = {"batch_norm": (1, 2)}
+_PRODUCTS = {
+    "conv",
+    "conv_transpose",
+    "convolve",
+    "corr",
+    "linear",
+}  # whose sums are of float32 where factors are halves
 
 
 def _not_negative(padding: Any) -> bool:
