@@ -144,7 +144,7 @@ def _origin(name: str) -> str:
     for stem, make in (("corr", _correlate), ("convolve", _convolve), ("separable_conv", _separable)):
         if name in {f"{stem}{n}d" for n in (1, 2, 3)}:
             return f"{_IMPORTS}{inspect.getsource(make)}\n\nimplementation = {make.__name__}({name[-2]})"
-    mine: Mapping[str, Callable[..., Any]] = {"maxout": _maxout, **_GLOBAL, "fourier_coefficients": _rfft, **_REORDERED}
+    mine: Mapping[str, Callable[..., Any]] = {**_CHANNELS, "fourier_coefficients": _rfft, **_REORDERED}
     if own := mine.get(name):
         return f"{_IMPORTS}{inspect.getsource(own)}\n\nimplementation = {own.__name__}"
     return f"implementation = torch.{name if name == 'flatten' else f'nn.functional.{name}'}"
@@ -236,6 +236,11 @@ def _rfft(x: Array, *, norm: str = "backward") -> Array:
     return torch.stack((y.real, y.imag), dim=-1)
 
 
+def _channel_avg_pool(x: Array, *, pool_size: int) -> Array:
+    """The mean of each group of consecutive channels."""
+    return x.unflatten(1, (-1, pool_size)).mean(dim=2)
+
+
 def _global_avg_pool(x: Array) -> Array:
     """The mean of a channel."""
     return x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)
@@ -246,7 +251,12 @@ def _global_max_pool(x: Array) -> Array:
     return x.flatten(2).max(dim=2).values.reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
-_GLOBAL: Mapping[str, Callable[..., Array]] = {"global_avg_pool": _global_avg_pool, "global_max_pool": _global_max_pool}
+_CHANNELS: Mapping[str, Callable[..., Array]] = {
+    "maxout": _maxout,
+    "channel_avg_pool": _channel_avg_pool,
+    "global_avg_pool": _global_avg_pool,
+    "global_max_pool": _global_max_pool,
+}
 
 
 def _group_norm(x: Array, weight: Array = None, bias: Array = None, *, num_groups: int, **eps: float) -> Array:
@@ -325,8 +335,7 @@ _FORWARD: Mapping[str, Callable[..., Any]] = {
         for kind in ("max", "adaptive_max")
         for n in (1, 2, 3)
     },
-    **_GLOBAL,
-    "maxout": _maxout,
+    **_CHANNELS,
     "pad": F.pad,
     "relu": F.relu,
     "prelu": F.prelu,

@@ -21,6 +21,7 @@ from d2lref.ops._adaptive_pool import adaptive_max_pool2d_with_indices as adapti
 from d2lref.ops._adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from d2lref.ops._adaptive_pool import adaptive_max_pool3d_with_indices as adaptive_max_pool3d_with_indices
 from d2lref.ops._batch_norm import batch_norm as batch_norm
+from d2lref.ops._channel_avg_pool import channel_avg_pool as channel_avg_pool
 from d2lref.ops._conv import conv1d as conv1d
 from d2lref.ops._conv import conv2d as conv2d
 from d2lref.ops._conv import conv3d as conv3d

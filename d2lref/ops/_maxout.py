@@ -14,16 +14,19 @@ from d2lref.spec import REQUIRED, Array, Case, Claim, Draw, Form, Law, Mistake, 
 # 1 Shape
 
 
-def shape(x: Shape, *, pool_size: int) -> tuple[Shape]:
-    """Return ((N, C / pool_size, *size),) for x (N, C, *size). Raises ValueError."""
+def grouped_shape(name: str, x: Shape, *, pool_size: int) -> tuple[Shape]:
+    """Return ((N, C / pool_size, *size),) for x (N, C, *size) and the op of that name. Raises ValueError."""
     x = tuple(x)
     if not isinstance(pool_size, int | np.integer) or pool_size < 1:
-        raise ValueError(f"maxout: pool_size={pool_size!r}, expected an integer >= 1")
+        raise ValueError(f"{name}: pool_size={pool_size!r}, expected an integer >= 1")
     if len(x) < 2:
-        raise ValueError(f"maxout: x {x} has {len(x)} axes, expected at least 2: images, channels")
+        raise ValueError(f"{name}: x {x} has {len(x)} axes, expected at least 2: images, channels")
     if x[1] % pool_size:
-        raise ValueError(f"maxout: x {x} has {x[1]} channels, expected a multiple of pool_size={pool_size}")
+        raise ValueError(f"{name}: x {x} has {x[1]} channels, expected a multiple of pool_size={pool_size}")
     return ((x[0], x[1] // int(pool_size), *x[2:]),)
+
+
+shape = partial(grouped_shape, "maxout")
 
 
 # 2 Definition
@@ -44,7 +47,7 @@ def definition(x: Array, *, pool_size: int) -> Array:
 # 3 Faster ways
 
 
-def _grouped(x: Array, pool_size: int) -> Array:
+def grouped(x: Array, pool_size: int) -> Array:
     """Return x as (N, C / k, *size, k): the channels that compete along the last axis."""
     xp, ((n, groups, *size),) = namespace(x), shape(x.shape, pool_size=pool_size)
     apart = xp.reshape(x, (n, groups, pool_size, *size))
@@ -53,7 +56,7 @@ def _grouped(x: Array, pool_size: int) -> Array:
 
 def _by_groups(x: Array, *, pool_size: int) -> Array:
     """y = the largest along an axis of its own for the channels of a group."""
-    return namespace(x).max(_grouped(x, pool_size), axis=-1)
+    return namespace(x).max(grouped(x, pool_size), axis=-1)
 
 
 def _by_channels(x: Array, *, pool_size: int) -> Array:
@@ -72,12 +75,12 @@ def vjp(gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:
 
     Returns (gx,) in the shape of x. All NaN are largest.
     """
-    parts = largest.to_the_first(largest.hits(_grouped(x, pool_size)), gy)
-    return (_apart(parts),)
+    parts = largest.to_the_first(largest.hits(grouped(x, pool_size)), gy)
+    return (apart(parts),)
 
 
-def _apart(parts: Array) -> Array:
-    """Return the adjoint of `_grouped`: (N, C / k, *size, k) to (N, C, *size)."""
+def apart(parts: Array) -> Array:
+    """Return the adjoint of `grouped`: (N, C / k, *size, k) to (N, C, *size)."""
     xp, (n, groups, *size, k) = namespace(parts), parts.shape
     together = xp.permute_dims(parts, (0, 1, parts.ndim - 1, *range(2, parts.ndim - 1)))
     return xp.reshape(together, (n, groups * k, *size))
@@ -94,8 +97,8 @@ def bound(y: Array, p: Precision, x: Array, *, pool_size: int) -> Array:
 
 def vjp_bound(grads: tuple[Array], p: Precision, gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:
     """|gy| where another channel of the group is as large, else 0: every subgradient is right (`largest.tie_bound`)."""
-    hit = largest.hits(_grouped(largest.flushed(x, p), pool_size))
-    return (largest.tie_bound(_apart, hit, grads[0], p, gy),)
+    hit = largest.hits(grouped(largest.flushed(x, p), pool_size))
+    return (largest.tie_bound(apart, hit, grads[0], p, gy),)
 
 
 # 6 Cases
@@ -145,7 +148,7 @@ def _nan_wins(f: Any, case: Case) -> Claim:
     return claim(nan, np.where(two.value == 2, np.nan, two.value))
 
 
-def _pixel_alone(f: Any, case: Case) -> Claim:
+def pixel_alone(f: Any, case: Case) -> Claim:
     """f(x)[..., i] = f(x[..., i]) along an axis of space."""
     x = case.arrays[0][:1]
     axis = 2 + case.seed % (x.ndim - 2)
@@ -179,7 +182,7 @@ LAWS = (
     Law("a lone peak is never lost", _peak_kept),
     shared.THRESHOLD,
     Law("a NaN wins wherever a peak would", _nan_wins),
-    Law("a pixel is taken alone", _pixel_alone, lambda case: case.arrays[0].ndim > 2),
+    Law("a pixel is taken alone", pixel_alone, lambda case: case.arrays[0].ndim > 2),
     Law("the gradient that arrives is what was sent", _arrives, vjp=True),
     Law("a lone peak collects the gradient of its group", _peak_collects, vjp=True),
 )
@@ -187,18 +190,21 @@ LAWS = (
 # 8 Rejections
 
 
-def _refused(says: str, x: Shape, pool_size: Any, told: str) -> Rejection:
-    return Rejection(says, (x,), {"pool_size": pool_size}, f"maxout: {told}")
+def rejections(name: str) -> tuple[Rejection, ...]:
+    """Return the ways in which a pooling over groups of channels can be asked wrongly."""
 
+    def refused(says: str, x: Shape, pool_size: Any, told: str) -> Rejection:
+        return Rejection(says, (x,), {"pool_size": pool_size}, f"{name}: {told}")
 
-REJECTIONS = (
-    _refused("no channels", (4,), 2, "x (4,) has 1 axes, expected at least 2: images, channels"),
-    _refused("a group cut short", (2, 5, 3), 2, "x (2, 5, 3) has 5 channels, expected a multiple of pool_size=2"),
-    _refused("a group larger than all", (2, 3), 6, "x (2, 3) has 3 channels, expected a multiple of pool_size=6"),
-    _refused("an empty group", (2, 4), 0, "pool_size=0, expected an integer >= 1"),
-    _refused("a negative group", (2, 4), -2, "pool_size=-2, expected an integer >= 1"),
-    _refused("half a channel", (2, 4), 1.5, "pool_size=1.5, expected an integer >= 1"),
-)
+    return (
+        refused("no channels", (4,), 2, "x (4,) has 1 axes, expected at least 2: images, channels"),
+        refused("a group cut short", (2, 5, 3), 2, "x (2, 5, 3) has 5 channels, expected a multiple of pool_size=2"),
+        refused("a group larger than all", (2, 3), 6, "x (2, 3) has 3 channels, expected a multiple of pool_size=6"),
+        refused("an empty group", (2, 4), 0, "pool_size=0, expected an integer >= 1"),
+        refused("a negative group", (2, 4), -2, "pool_size=-2, expected an integer >= 1"),
+        refused("half a channel", (2, 4), 1.5, "pool_size=1.5, expected an integer >= 1"),
+    )
+
 
 # 9 Mistakes
 
@@ -212,7 +218,7 @@ def _interleaved(x: Array, *, pool_size: int) -> Array:
 def _pairs_only(x: Array, *, pool_size: int) -> Array:
     """Compare two channels at a time, and forget the last of an odd number."""
     kept = max(pool_size // 2 * 2, 1)
-    return np.moveaxis(_grouped(x, pool_size), -1, 2)[:, :, :kept].max(axis=2)
+    return np.moveaxis(grouped(x, pool_size), -1, 2)[:, :, :kept].max(axis=2)
 
 
 def _four_bits(x: Array, *, pool_size: int) -> Array:
@@ -235,11 +241,11 @@ def _pixels_in_pairs(x: Array, *, pool_size: int) -> Array:
 
 def _where_equal(gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:
     """Hand the whole gradient to every channel that equals the largest; NaN equals nothing."""
-    seen = _grouped(x, pool_size)
-    return (_apart(np.where(seen == seen.max(axis=-1, keepdims=True), gy[..., None], np.zeros((), gy.dtype))),)
+    seen = grouped(x, pool_size)
+    return (apart(np.where(seen == seen.max(axis=-1, keepdims=True), gy[..., None], np.zeros((), gy.dtype))),)
 
 
-def _to_channels_apart(gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:
+def _to_channelsapart(gy: Array, x: Array, *, pool_size: int) -> tuple[Array]:
     """Hand the gradient to the largest of channels c, c + C / k, c + 2 C / k, ..."""
     order = np.arange(x.shape[1]).reshape(pool_size, -1).T.ravel()
     gx = np.empty_like(x)
@@ -267,7 +273,7 @@ MISTAKES = (
     Mistake(
         "the gradient goes to groups of channels that lie apart",
         "https://github.com/HIPS/autograd/pull/245",
-        vjp=_to_channels_apart,
+        vjp=_to_channelsapart,
         caught_by=(COLLECTS,),
     ),
 )
@@ -288,7 +294,7 @@ maxout = Op(
     regimes=("lattice_small", "normal", "ties", "nonfinite", "signed_zero", "wide_range", "subnormal", "large_mean"),
     gallery=GALLERY,
     laws=LAWS,
-    rejections=REJECTIONS,
+    rejections=rejections("maxout"),
     mistakes=MISTAKES,
     source="Goodfellow, Warde-Farley, Mirza, Courville and Bengio 2013, Maxout networks, section 3",
 )
