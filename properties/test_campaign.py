@@ -414,6 +414,14 @@ def test_an_implementation_of_inference_alone_can_be_ok() -> None:
     assert set(report.coverage["training"]) == {"False (default)"}
 
 
+def test_the_coverage_tells_lengths_dtypes_and_memory_orders() -> None:
+    report = d2lref.check("nll_loss", d2lref.ops.nll_loss.definition, cases=200)
+    assert report.coverage["dtype"] == {"float32": 200, "int64": 200}
+    assert {"1", "2-6", "7-9", "15-17", "31-33"} <= set(report.coverage["axis"])
+    assert {"plain", "channels_last", "fortran"} <= set(report.coverage["memory order"])
+    assert "  executed     dtype: float32 200, int64 200" in str(report)
+
+
 # The command line
 
 

@@ -91,6 +91,7 @@ def judged(which: Json, *laws: Json, findings: tuple[Json, ...] = (), failure: s
         "counts": {"cases": 400, "executed": executed, "unsupported": 17},
         "verdicts": list(laws),
         "findings": list(findings),
+        "coverage": {"stride": {"1 (default)": 301, "2": 99}},
     }
     told = {"operands": ["x", "weight", "bias"], "seconds": 1.23456, "report": None if failure else report}
     return {"schema": records.JUDGED, "version": 1, "key": which["key"], "failure": failure, "note": note, **told}
@@ -311,6 +312,15 @@ def test_the_tables_hold_the_numbers_of_the_results(whole: Json, text: str) -> N
         ["linear", "1", "1", "0", "0", "1.31", "1.31", "1.31"],
         ["relu", "2", "2", "2", "1", "0.312", "0.312", "0.412"],
     ]
+
+
+def test_the_cases_of_all_pairs_of_an_op_are_counted_together(whole: Json, text: str) -> None:
+    told = {row["subject"]: (row["part"], row["counts"]) for row in whole["coverage"]}
+    pairs = sum(row["cases"] is not None for row in whole["conformance"] if row["subject"] == "conv2d")
+    assert pairs > 1
+    assert told["conv2d"] == ("stride", {"1 (default)": 301 * pairs, "2": 99 * pairs})
+    cells = Tables(text).cells[f"coverage-{whole['runs'][0]['machine']}"]
+    assert {str(301 * pairs), str(99 * pairs)} <= set(cells)
 
 
 def test_every_planned_pair_and_benchmark_is_on_the_page(whole: Json, text: str) -> None:

@@ -6,6 +6,8 @@
     "machines": {id: the machine, as `benchmarks.machine` describes it}
     "conformance": [row, ...]     every pair that was planned, judged or not
     "findings": [...]             every broken law with its minimal case
+    "coverage": [row, ...]        which part of the case space the pairs of an op executed: "subject", "part" (regime,
+                                  an option, axis, dtype, memory order), "counts" {value: cases}
     "benchmarks": [row, ...]      every contender that was timed beside a baseline
     "controls": [row, ...]        the same, of equal against equal
     "untimed": [{"machine", "test", "outcome", "reason"}, ...]      benchmarks without a result, and why
@@ -24,6 +26,7 @@ Times are seconds. Ratios have four significant digits, everything else measured
 
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -43,7 +46,7 @@ STATUSES = {
     "absent": "has no such op",
     "not run": "planned, not judged: the run was interrupted",
 }
-PARTS = ("conformance", "findings", "benchmarks", "controls", "untimed", "speeds", "searches")
+PARTS = ("conformance", "findings", "coverage", "benchmarks", "controls", "untimed", "speeds", "searches")
 
 
 def assemble(records: Records) -> Json:
@@ -57,6 +60,7 @@ def assemble(records: Records) -> Json:
     parts: dict[str, list[Json]] = {
         "conformance": conformance,
         "findings": findings,
+        "coverage": _coverage(records),
         "benchmarks": [_benchmark(row, limit) for row in rows if not row["control"]],
         "controls": [_benchmark(row, limit) for row in rows if row["control"]],
         "untimed": _untimed(records),
@@ -110,6 +114,18 @@ def _judged(records: Records) -> tuple[list[Json], list[Json]]:
         findings += found
         rows.append(_conformance(task, line, [finding["id"] for finding in found]))
     return rows, findings
+
+
+def _coverage(records: Records) -> list[Json]:
+    """Return what the pairs of each op executed together, the most frequent first."""
+    whole: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for line in records.judged:
+        for part, counts in ((line.get("report") or {}).get("coverage") or {}).items():
+            whole[line["key"].partition("/")[0], part].update(counts)
+    return [
+        {"subject": subject, "part": part, "counts": dict(counts.most_common())}
+        for (subject, part), counts in sorted(whole.items(), key=lambda item: item[0][0])
+    ]
 
 
 def _order(records: Records) -> Any:

@@ -1,6 +1,6 @@
 """The boundary: how an implementation is called, and what comes back turned into pairs of answer and bound."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +12,8 @@ from d2lref.oracle.implementation import Implementation, lay_out
 from d2lref.oracle.values import dtype_of, held, is_index, ones
 from d2lref.rounding import Pair, Precision, outward
 from d2lref.spec import Array, Op, Operand, Rejection
+
+PLAIN = "plain"  # how the memory order is called that a call has by itself
 
 
 class WrongAnswer(Exception):
@@ -134,6 +136,7 @@ class Caller:
     left_out: frozenset[str] = frozenset()
     calls: list[Call] | None = field(default=None)
     bounds: Bounds = field(default_factory=Bounds)
+    orders: Counter[str] | None = None
 
     def __call__(self, *arrays: Array, **options: Any) -> Any:
         """Return the answer as a Pair (a tuple of Pair or None for several outputs).
@@ -204,7 +207,12 @@ class Caller:
     def _recorded(
         self, kind: str, arrays: tuple[Array, ...], passed: Mapping[str, Any], wanted: tuple[Any, ...], gy: Any = None
     ) -> int:
-        """Record a call before it is made, without its answers; return its place among the calls."""
+        """Record a call before it is made, without its answers, and count its memory order.
+
+        Returns its place among the calls.
+        """
+        if self.orders is not None:
+            self.orders[self.layout or PLAIN] += 1
         if self.calls is None:
             return 0
         self.calls.append(Call(kind, arrays, passed, tuple(None for _ in wanted), gy, self.layout))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from d2lref.oracle.coverage import covered
 from d2lref.oracle.finding import Finding
 from d2lref.oracle.judge import Status
 from d2lref.oracle.values import is_index
@@ -44,9 +45,10 @@ class LawRecord:
 class Report:
     """The outcome of `check`. verdicts: one record per law. counts: cases drawn, executed, unsupported, ...
 
-    Coverage: how often each regime and each option value was executed. seconds: wall time. interrupted: the run was
-    stopped, and this is what it had found. arithmetic: what exact probes say of an implementation with a wrong number
-    that no known mistake explains, "" where it cannot be probed.
+    coverage: how often each regime, option value, length of an axis, dtype and memory order was executed
+    (`coverage.Coverage`). seconds: wall time. interrupted: the run was stopped, and this is what it had found.
+    arithmetic: what exact probes say of an implementation with a wrong number that no known mistake explains, "" where
+    it cannot be probed.
     """
 
     subject: str
@@ -110,6 +112,7 @@ class Report:
         ]
         skipped = self.counts["unsupported"]
         lines += [f"  {_counted(skipped, 'case')} drawn outside what the implementation supports"] if skipped else []
+        lines += [f"  executed     {line}" for line in covered(self.coverage)]
         probed = [f"\nBY EXACT PROBES {self.arithmetic}"] if self.arithmetic else []
         return "\n".join([*lines, *(f"\n{f}" for f in self.findings), *probed])
 
