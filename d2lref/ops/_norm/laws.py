@@ -18,6 +18,9 @@ from d2lref.spec import Array, Case, Claim, Law, Shape
 LATTICE = frozenset({"lattice_small", "ties"})
 """Regimes of integers so small that their products are on every grid."""
 
+HIDING = frozenset({"cancelling", "large_mean"})
+"""Regimes of rows with a large mean."""
+
 # 1 How an op is asked
 
 
@@ -224,13 +227,21 @@ def bias_gradient_adds(asked: Asked) -> Callable[[Any, Case], Claim]:
 
 
 def own_laws(asked: Asked, row: str, when: Callable[[Case], bool] = filled) -> tuple[Law, ...]:
-    """Return the laws on one row, a word for what shares a mean; `when` says which cases have one of their own."""
+    """Return the laws on one row, a word for what shares a mean; `when` says which cases have one of their own.
+
+    Those on the gradient of x speak of rows of several values, whose mean does not hide what they differ by: of one
+    value it is 0, and where a mean is rounded to half x - m is noise, and no bound is below that.
+    """
+
+    def several(case: Case) -> bool:
+        return when(case) and case.regime not in HIDING and bool(np.ptp(asked.values(case)) > 0)
+
     return (
         Law(f"{row} comes to have mean 0 and variance v / (v + eps)", variance(asked), when),
         affine_law(asked, when),
-        Law(f"the gradient of x adds up to nothing in {row}", gradient_adds_to_nothing(asked), when, vjp=True),
-        Law("the gradient of x is orthogonal to x up to eps", gradient_is_orthogonal(asked), when, vjp=True),
-        Law("the gradients of x and of the weight have one scale", gradients_share_a_scale(asked), when, vjp=True),
+        Law(f"the gradient of x adds up to nothing in {row}", gradient_adds_to_nothing(asked), several, vjp=True),
+        Law("the gradient of x is orthogonal to x up to eps", gradient_is_orthogonal(asked), several, vjp=True),
+        Law("the gradients of x and of the weight have one scale", gradients_share_a_scale(asked), several, vjp=True),
         cotangent_law(asked, when),
         Law(
             "the gradient of the bias is a sum of cotangents",
