@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d2lref import check, ops
+from d2lref import catalogue, check, ops
+from d2lref.oracle.implementation import Implementation
 from d2lref.rounding import PRESETS, Precision, outward, round_to
 from d2lref.spec import Op
 from properties.test_losses import exactly
@@ -116,3 +117,27 @@ def test_gradients_have_an_accumulator_of_their_own() -> None:
     assert check("sigmoid", forward, vjp=in_half, precision=claimed, cases=300).ok
     assert not check("sigmoid", forward, vjp=in_half, precision="float16", cases=300).ok
     assert not check("sigmoid", rough, vjp=in_half, precision=claimed, cases=300).ok
+
+
+CLAIMED = (
+    "pad",
+    "fold",
+    "softmax",
+    "log_softmax",
+    "sigmoid",
+    "prelu",
+    "layer_norm",
+    "mse_loss",
+    "conv1d",
+    "conv_transpose1d",
+    "adaptive_avg_pool3d",
+)
+
+
+@pytest.mark.parametrize("storage", HALVES)
+@pytest.mark.parametrize("name", CLAIMED)
+def test_torch_keeps_what_is_claimed_for_it(name: str, storage: str) -> None:
+    pytest.importorskip("torch", reason="the claims are torch's")
+    target = catalogue.target("torch", catalogue.op(name))
+    assert isinstance(target, Implementation)
+    assert not check(name, target, precision=target.claim(storage), cases=40).findings
