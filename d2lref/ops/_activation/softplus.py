@@ -85,9 +85,14 @@ def vjp(gy: Array, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> t
 # 5 How wrong it may be
 
 
-def _linear_above(z: Pair, below: Pair, above: Pair, threshold: float) -> Pair:
+def _exact(beta: float) -> bool:
+    """Return whether beta is a power of two, so that beta x is not rounded, and the side of the threshold is known."""
+    return math.frexp(beta)[0] == 1 / 2
+
+
+def _linear_above(z: Pair, below: Pair, above: Pair, *, beta: float, threshold: float) -> Pair:
     """Return one pair up to the threshold and another above it; near it z may be rounded to either side."""
-    linear, near = z.value > threshold, np.abs(z.value - threshold) <= z.error
+    linear, near = z.value > threshold, (np.abs(z.value - threshold) <= z.error) & (not _exact(beta))
     jump = np.where(near, np.abs(above.value - below.value) + np.maximum(above.error, below.error), 0.0)
     error = np.where(linear, above.error, below.error)
     return Pair(np.where(linear, above.value, below.value), np.maximum(error, jump))
@@ -101,7 +106,7 @@ def _answer(run: Running, x: Pair, *, beta: float, threshold: float) -> Pair:
     top = Pair(np.maximum(z.value, 0.0), np.where(z.value > -z.error, z.error, 0.0))
     stable = run.div(run.add(top, tail), b)
     direct = run.div(run.apply("log1p", run.apply("exp", z)), b)
-    return _linear_above(z, either(stable, direct), x, threshold)
+    return _linear_above(z, either(stable, direct), x, beta=beta, threshold=threshold)
 
 
 def _slope(run: Running, x: Pair, *, beta: float, threshold: float) -> Pair:
@@ -109,7 +114,7 @@ def _slope(run: Running, x: Pair, *, beta: float, threshold: float) -> Pair:
     z = run.mul(x, constant(run.p, beta))
     e = run.apply("exp", z)
     below = either(logistic(run, z), run.div(e, run.add(e, 1.0)))
-    return _linear_above(z, below, Pair.exact(np.ones_like(x.value)), threshold)
+    return _linear_above(z, below, Pair.exact(np.ones_like(x.value)), beta=beta, threshold=threshold)
 
 
 def bound(y: Array, precision: Precision, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> np.ndarray:
@@ -159,27 +164,27 @@ REJECTIONS = (
 )
 
 # 7 Laws
-# Where z may round to the other side of the threshold no law speaks.
+# Where z may round to the other side of the threshold no law speaks; where it is exact, the threshold lies below.
 
 
-def _apart(threshold: float) -> float:
-    return 2.0**-20 * abs(threshold) if threshold < math.inf else 0.0
+def _apart(beta: float, threshold: float) -> float:
+    return 2.0**-20 * abs(threshold) if threshold < math.inf and not _exact(beta) else 0.0
 
 
 def _left(x: Array, *, beta: float, threshold: float) -> np.ndarray:
-    return (x * beta < min(0.0, threshold - _apart(threshold))) & np.isfinite(x)
+    return (x < 0) & _below(x, beta=beta, threshold=threshold)
 
 
 def _right(x: Array, *, beta: float, threshold: float) -> np.ndarray:
-    return (x > 2.0**-30) & (x * beta < threshold - _apart(threshold))
+    return (x > 2.0**-30) & _below(x, beta=beta, threshold=threshold)
 
 
 def _below(x: Array, *, beta: float, threshold: float) -> np.ndarray:
-    return (x * beta < threshold - _apart(threshold)) & np.isfinite(x)
+    return (x * beta <= threshold - _apart(beta, threshold)) & np.isfinite(x)
 
 
 def _above(x: Array, *, beta: float, threshold: float) -> np.ndarray:
-    return x * beta > threshold + _apart(threshold)
+    return x * beta > threshold + _apart(beta, threshold)
 
 
 def _exponentials(f: Any, x: Array, *, beta: float, threshold: float) -> Claim:
@@ -211,10 +216,10 @@ def _gradient_above(dx: Pair, gy: Array, x: Array, **_options: Any) -> Claim:
 
 LAWS = (
     law("left of 0, e^(beta y) - 1 = e^(beta x)", _left, _exponentials),
-    law("right of 0 and below the threshold, y(x) - y(-x) = x", _right, _difference),
+    law("right of 0 and up to the threshold, y(x) - y(-x) = x", _right, _difference),
     law("above the threshold, y = x", _above, _linear),
     keeps_nan(),
-    vjp_law("below the threshold, dx (1 + e^(-beta x)) = gy", _below, _gradient),
+    vjp_law("up to the threshold, dx (1 + e^(-beta x)) = gy", _below, _gradient),
     vjp_law("above the threshold, dx = gy", _above, _gradient_above),
 )
 
@@ -232,6 +237,14 @@ def _loses_small_values(x: Array, *, beta: float = 1.0, threshold: float = 20.0)
 
 def _early(x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
     return definition(x, beta=beta, threshold=threshold / 2)
+
+
+def _at_threshold(x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    return np.where(x * beta < threshold, definition(x, beta=beta, threshold=threshold), x)
+
+
+def _gradient_at_threshold(gy: Array, x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> tuple[Array]:
+    return (np.where(x * beta < threshold, vjp(gy, x, beta=beta, threshold=threshold)[0], gy),)
 
 
 def _without_threshold(x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Array:
@@ -272,7 +285,19 @@ MISTAKES = (
         "becomes linear too early",
         "https://github.com/aesara-devs/aesara/issues/260",
         _early,
-        caught_by=("right of 0 and below the threshold, y(x) - y(-x) = x",),
+        caught_by=("right of 0 and up to the threshold, y(x) - y(-x) = x",),
+    ),
+    Mistake(
+        "is linear at the threshold already",
+        "https://github.com/tenstorrent/tt-metal/issues/53261",
+        _at_threshold,
+        caught_by=("right of 0 and up to the threshold, y(x) - y(-x) = x",),
+    ),
+    Mistake(
+        "has the derivative 1 at the threshold already",
+        "https://github.com/tenstorrent/tt-metal/issues/53261",
+        vjp=_gradient_at_threshold,
+        caught_by=("up to the threshold, dx (1 + e^(-beta x)) = gy",),
     ),
     Mistake(
         "ignores the threshold",
@@ -284,7 +309,7 @@ MISTAKES = (
         "compares x with the threshold, not beta x",
         "https://github.com/brainpy/BrainPy/pull/581",
         _threshold_of_x,
-        caught_by=("above the threshold, y = x", "right of 0 and below the threshold, y(x) - y(-x) = x"),
+        caught_by=("above the threshold, y = x", "right of 0 and up to the threshold, y(x) - y(-x) = x"),
     ),
     Mistake(
         "has slope beta above the threshold",
@@ -302,7 +327,7 @@ MISTAKES = (
         "compares the answer with the threshold in the derivative",
         "https://github.com/pytorch/pytorch/issues/55587",
         vjp=_threshold_of_the_answer,
-        caught_by=("below the threshold, dx (1 + e^(-beta x)) = gy",),
+        caught_by=("up to the threshold, dx (1 + e^(-beta x)) = gy",),
     ),
     Mistake(
         "has infinity over infinity for the derivative of large numbers",
