@@ -22,7 +22,8 @@ UNARGUED = {
     *("elu", "hardsigmoid", "hardswish", "leaky_relu", "prelu", "relu6", "sigmoid", "silu", "tanh"),
     *("softmax", "log_softmax", "instance_norm", "rms_norm", "local_response_norm"),
     *("l1_loss", "mse_loss", "smooth_l1_loss", "nll_loss", "cross_entropy", "binary_cross_entropy_with_logits"),
-    *("corr2d", "convolve2d", "max_pool2d"),
+    *("corr2d", "convolve2d", "max_pool2d", "lp_pool2d"),
+    *("max_pool2d_with_indices", "adaptive_max_pool2d_with_indices"),
 }
 """Ops some of whose mutants survive and are not argued to be equivalent yet, one by one (the losses of a distance have
 none: their functions are methods). `d2lref audit` says so of each."""

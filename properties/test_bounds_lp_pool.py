@@ -253,5 +253,5 @@ def test_a_window_of_zeros_may_send_any_subgradient() -> None:
         with np.errstate(all="ignore"):
             (gx,) = ops.lp_pool1d.vjp(gy, x, norm_type=p, kernel_size=2)
         (bound,) = ops.lp_pool1d.vjp_bound((gx,), FLOAT64, gy, x, norm_type=p, kernel_size=2)
-        np.testing.assert_allclose(bound[0, 0], known, atol=1e-12)
+        assert np.round(bound[0, 0], 9).tolist() == known
         assert p < 1 or gx[0, 0, :2].tolist() == [3 * (p == 1)] * 2

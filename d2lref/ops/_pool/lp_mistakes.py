@@ -44,7 +44,7 @@ def _scaled_mean(total: Array, g: Grid, p: float) -> Array:
 
 def _above_zero(total: Array, g: Grid, p: float) -> Array:
     del g, p
-    return total + 1e-7
+    return total + 2.0**-23
 
 
 def _absolute(axes: int, x: Array, **options: Any) -> Array:
