@@ -187,8 +187,9 @@ def test_a_kernel_that_is_wrong_only_in_its_blocked_path_fails_quickly(op: Op, w
 def test_few_forms_come_again_with_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gallery, then as many as it says and one more every RENEWED cases; every regime, and block widths among them.
 
-    Hypothesis climbs on the same forms.
+    Hypothesis climbs on the same forms, also where one more would be drawn.
     """
+    cases = 4 * RENEWED + 200
     held: list[Drawn] = []
 
     def hold(_self: Campaign, _law: Law, _f: Any, drawn: Drawn) -> float:
@@ -196,15 +197,15 @@ def test_few_forms_come_again_with_many_values(monkeypatch: pytest.MonkeyPatch) 
         return 0.0
 
     monkeypatch.setattr(Campaign, "_hold", hold)
-    begun = campaign(conv2d, replace(reference(conv2d, "definition"), forms=12), 2 * RENEWED)
+    begun = campaign(conv2d, replace(reference(conv2d, "definition"), forms=12), cases)
     begun.apart = ([], [])
     list(map(begun.judge, begun.drawn()))
     begun.climb()
     regimes: dict[str, set[str]] = defaultdict(set)
     for drawn in held:
         regimes[repr(drawn.form)].add(drawn.regime)
-    assert len(held) == 2 * RENEWED
-    assert len(conv2d.gallery) < len(regimes) <= len(conv2d.gallery) + 12 + 2
+    assert len(held) == cases
+    assert len(conv2d.gallery) < len(regimes) <= len(conv2d.gallery) + 12 + 4
     assert sum(met == set(conv2d.regimes) for met in regimes.values()) >= len(conv2d.gallery) + 12
     assert len({drawn.case.arrays[0].tobytes() for drawn in held}) > len(held) / 2
     assert {n for drawn in held for shape in drawn.form.shapes for n in shape or ()} >= set(NARROW[:3])

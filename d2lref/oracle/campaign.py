@@ -163,14 +163,15 @@ class Campaign:
         self.counts["unsupported"] += drawn is None
         return drawn
 
-    def _drawn(self, choices: Choices, seed: int, corners: Corners | None = None) -> Drawn | None:
+    def _drawn(self, choices: Choices, seed: int, corners: Corners | None = None, *, new: bool = True) -> Drawn | None:
         """Return the case that was chosen, None when its form is not supported.
 
-        An implementation that is asked about few forms is asked about those again, with other values.
+        An implementation that is asked about few forms is asked about those again, with other values. new: whether one
+        more may be drawn for it.
         """
-        few = self.implementation.forms
-        regime = choices.choice(*(name for name in self.op.regimes if not (corners and name in DULL)))
-        if few is not None and len(self.forms) >= few + self.counts["cases"] // RENEWED:
+        few, regime = self.implementation.forms, choices.choice(*self.op.regimes)
+        enough = 1 if not new else (few or 0) + self.counts["cases"] // RENEWED
+        if few is not None and len(self.forms) >= enough:
             form, record = choices.choice(*self.forms)
         else:
             before = len(choices.record)
@@ -181,7 +182,7 @@ class Campaign:
                 corners.settle(kept=supported and all(shape is None or 0 not in shape for shape in form.shapes))
             if not supported:
                 return None
-            self.forms += [(form, record)] if few is not None else []
+            self.forms += [(form, record)] if few is not None and new else []
         return Drawn(fill(self.op, form, regime, seed, self.precision.storage), form, regime, seed, record)
 
     def climb(self) -> None:
@@ -195,7 +196,7 @@ class Campaign:
 
     def _climbed(self, choices: Choices, seed: int) -> float | None:
         """Judge the case that Hypothesis drew; return the ratio to climb on, None when the case is not supported."""
-        drawn = self._drawn(choices, seed)
+        drawn = self._drawn(choices, seed, new=False)  # Hypothesis must find again what it found
         return None if drawn is None else self.judge(drawn)
 
     # Judging
