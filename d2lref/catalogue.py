@@ -175,6 +175,7 @@ def reference(op: Subject, variant: str) -> Implementation:
         f"d2lref {op.name} {variant}",
         chosen.run,
         op.vjp,
+        supports={"nonfinite": False} if chosen.finite else {},
         accepts=chosen.accepts,
         origin=f'{origin}.variants["{variant}"].run',
     )

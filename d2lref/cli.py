@@ -533,10 +533,19 @@ def explain(subject: str) -> None:
         _section("How often a right implementation may seem wrong", [ODDS])
     else:
         _section("How wrong a correct implementation may be", [_doc(op.bound)])
+        _section("Values that are not finite", [POLICY[name] for name in op.follows])
         _section("Conventions of other frameworks (--convention)", [_convention(c) for c in op.conventions])
     _section("Laws", [law.says for law in held(op)])
     _section("Refused", [f"{r.says}{'' if r.mandatory else ' (advisory)'}: {r.message}" for r in op.rejections])
     _section("Mistakes it knows", [f"{m.says} ({m.cites})" for m in op.mistakes])
+
+
+POLICY = {
+    "nan": "an answer is NaN exactly where the definition's is",
+    "inf": "and infinite, with its sign, exactly where the definition's is",
+    "zero": "zeros keep their sign: entries are moved bit for bit",
+    "limit": "where an infinity would be multiplied by zero, NaN or the limit 0",
+}
 
 
 def _convention(c: Convention) -> str:

@@ -131,12 +131,14 @@ class Law:
 class Variant:
     """Another way to compute the same op: same signature as the definition, and the algorithm class of its bound.
 
-    accepts(*shapes, **options) says for which forms it is meant; None: for all.
+    accepts(*shapes, **options) says for which forms it is meant; None: for all. finite: it multiplies by zeros what the
+    definition does not read, so that NaN and infinities spread.
     """
 
     run: Callable[..., Any]
     algorithm: str = "any-order"
     accepts: Callable[..., bool] | None = None
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,10 @@ class Mistake:
     forward: Callable[..., Any] | None = None
     vjp: Callable[..., Any] | None = None
     caught_by: tuple[str, ...] = ()
+
+
+FOLLOWED = ("nan", "inf", "zero", "limit")
+"""What answers follow of IEEE 754 (see Op.follows)."""
 
 
 FRAMEWORKS = ("torch", "jax", "flax", "tensorflow", "keras", "onnx")
@@ -212,7 +218,11 @@ class Op:
     answers may be.
     cases(draw) -> Form. regimes: the value regimes that make sense, simplest first; the first is what values shrink to.
     gallery: forms that every run begins with. conventions: how other frameworks mean it; torch: the op as torch means
-    it, for one that another framework means (`oracle.conventions.under`).
+    it, for one that another framework means (`oracle.conventions.under`). follows: the policy of values that are not
+    finite, which of FOLLOWED every right implementation has of the definition. "nan", "inf": answers are NaN, or
+    infinite with that sign, exactly where the definition's are, for a NaN or an infinity in the first array (sums in
+    any order agree about it); "zero": zeros keep their sign, for entries are moved bit for bit; "limit": where an
+    infinity would be multiplied by zero the answer is NaN, or the limit, which is zero.
     """
 
     name: str
@@ -236,6 +246,7 @@ class Op:
     gallery: tuple[Form, ...] = ()
     conventions: tuple[Convention, ...] = ()
     torch: "Op | None" = None
+    follows: tuple[str, ...] = ()
 
     def __call__(self, *arrays: Array, **options: Any) -> Any:
         """Return the definition's value: `op(*arrays, **options)`."""

@@ -521,7 +521,7 @@ def test_an_interrupted_run_keeps_what_it_found() -> None:
         ),
         (
             {"supports": {"speed": 1}},
-            "weighted_sum: supports has no key 'speed', expected one of scale, empty_batch, layouts",
+            "weighted_sum: supports has no key 'speed', expected one of scale, empty_batch, nonfinite, layouts",
         ),
         ({"seed": -1}, "seed: -1, expected an integer >= 0"),
         ({"seed": None}, "seed: None, expected an integer >= 0"),

@@ -365,6 +365,7 @@ flatten = Op(
     cases=cases,
     regimes=("lattice_small", "normal", "wide_range", "subnormal", "large_mean", "signed_zero", "nonfinite"),
     gallery=GALLERY,
+    follows=("nan", "inf", "zero"),
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,

@@ -414,6 +414,7 @@ linear = Op(
         Form(((2, 3, 5), (7, 5), None), {}),
         Form(((33,), (8, 33), (8,)), {}),
     ),
+    follows=("nan", "inf"),
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,

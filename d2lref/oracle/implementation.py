@@ -147,7 +147,8 @@ class Implementation:
     absent. takes and vjp_takes: what each can be handed beside gy (vjp_takes None: what forward takes). supports: an
     option's name -> False (default only), one value, a tuple of values or a predicate of the value; the name of an
     optional array -> False (never there) or True (always there); that of an array of indices -> "integers" or "reals",
-    where it may hold either; and "empty_batch" (False) and "layouts" (a tuple).
+    where it may hold either; "empty_batch" and "nonfinite" (False) and "layouts" (a
+    tuple).
     accepts(*shapes, **options) narrows it to some forms. algorithm: the class of algorithms (`rounding.using`) that a
     report claims for it; claims: a storage format -> the fields of Precision that are claimed there as well. `check`
     claims what its caller says. forms: about how many forms it is asked about, each with many values, where a new one
@@ -300,7 +301,12 @@ def check_supports(op: Subject, supports: Mapping[str, Any]) -> None:
     """Refuse entries of `supports` that mean nothing for the op."""
     optional = [o.name for o in op.operands if o.optional]
     integers = [o.name for o in op.operands if o.indices]
-    known = (*op.options, *optional, *integers, *(("empty_batch", "layouts") if isinstance(op, Op) else ()))
+    known = (
+        *op.options,
+        *optional,
+        *integers,
+        *(("empty_batch", "nonfinite", "layouts") if isinstance(op, Op) else ()),
+    )
     for key, value in supports.items():
         if key not in known:
             message = f"{op.name}: supports has no key {shown(key)}, expected one of {', '.join(known)}"

@@ -394,6 +394,7 @@ gelu = Op(
     cases=cases,
     regimes=REGIMES,
     gallery=(Form(((2, 3, 4, 4),), {"approximate": "none"}), Form(((3, 5),), {"approximate": "tanh"})),
+    follows=("nan", "inf", "limit"),
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,

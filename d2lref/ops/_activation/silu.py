@@ -227,6 +227,7 @@ silu = Op(
     cases=cases,
     regimes=REGIMES,
     gallery=(Form(((2, 3, 4, 4),), {}),),
+    follows=("nan", "inf", "limit"),
     laws=LAWS,
     rejections=(),
     mistakes=MISTAKES,

@@ -152,6 +152,7 @@ batch_norm = Op(
         Form(((5, 4), (4,), (4,), (4,), (4,)), _OPTIONS),
         Form(((2, 3, 4, 4), (3,), (3,), (3,), (3,)), _TRAINING),
     ),
+    follows=("nan",),
     laws=LAWS,
     rejections=REJECTIONS,
     mistakes=MISTAKES,

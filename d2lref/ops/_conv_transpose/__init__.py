@@ -54,6 +54,7 @@ def _conv_transpose(axes: int) -> Op:
         cases=partial(cases, axes),
         regimes=REGIMES,
         gallery=gallery(axes),
+        follows=("nan", "inf"),
         laws=LAWS,
         rejections=rejections(axes),
         mistakes=mistakes(axes),

@@ -70,6 +70,7 @@ nll_loss = Op(
     cases=nll.cases,
     regimes=("lattice_small", "lattice_wide", "sparse", "normal", "positive", "wide_range", "subnormal", "masked"),
     gallery=(*_gallery((2, 4), ignore_index=-100), *_gallery((2, 4), ignore_index=1)),
+    follows=("nan", "inf"),
     laws=class_laws.NLL,
     rejections=(
         Rejection(

@@ -20,6 +20,7 @@ pad = Op(
     cases=laws.cases,
     regimes=("lattice_small", "normal", "wide_range", "subnormal", "large_mean", "signed_zero", "nonfinite"),
     gallery=laws.GALLERY,
+    follows=("nan", "inf", "zero"),
     laws=laws.LAWS,
     rejections=laws.REJECTIONS,
     mistakes=mistakes.MISTAKES,

@@ -109,6 +109,7 @@ def _avg_pool(axes: int) -> Op:
         cases=_bound(avg_laws.cases, axes),
         regimes=avg_laws.REGIMES,
         gallery=shared.gallery(axes, **counting),
+        follows=("nan", "inf"),
         laws=avg_laws.laws(axes),
         rejections=avg_laws.rejections(axes),
         mistakes=avg_mistakes.mistakes(axes),

@@ -112,7 +112,7 @@ def by_transposed_convolution(x: Array, **options: Any) -> Array:
 VARIANTS = {
     "taps": Variant(by_taps),
     "separable": Variant(by_axes),
-    "transposed": Variant(by_transposed_convolution),
+    "transposed": Variant(by_transposed_convolution, finite=True),
 }
 
 # 4 Derivative

@@ -84,7 +84,11 @@ def by_convolution(x: Array, **options: Any) -> Array:
     return namespace(x).reshape(y, (*y.shape[:2], math.prod(g.out)))
 
 
-VARIANTS = {"taps": Variant(by_taps), "windows": Variant(by_windows), "convolution": Variant(by_convolution)}
+VARIANTS = {
+    "taps": Variant(by_taps),
+    "windows": Variant(by_windows),
+    "convolution": Variant(by_convolution, finite=True),
+}
 
 # 4 Derivative
 
