@@ -57,8 +57,6 @@ def check(
     Raises ValueError or TypeError, in one line, for arguments that mean nothing; oracle.Interrupted (a
     KeyboardInterrupt with a `report`) on Ctrl-C.
     """
-    import numpy as np
-
     from d2lref import catalogue, oracle, rounding
 
     _check_meaning(seed, supports, progress, on_fail)
@@ -66,7 +64,7 @@ def check(
     found = catalogue.target(implementation, op) if isinstance(implementation, str) else implementation
     place = catalogue.library(arrays)
     judged = _named(oracle.implementation(op, found, vjp=vjp, library=place, supports=supports), convention)
-    _handed_over(place, np.zeros(1, np.float32), claimed.storage)
+    _handed_over(place, claimed.storage)
     name = precision if isinstance(precision, str) else rounding.spelled(precision)
     rest = (claimed, name, oracle.Budget.of(cases), int(seed), on_fail == "stop", progress)
     return _run(op, workloads, judged, *rest)
@@ -112,13 +110,16 @@ def _check_meaning(seed: Any, supports: Any, progress: Any, on_fail: Any) -> Non
     _expect("progress", progress, fits=progress is None or callable(progress), wanted="a callable")
 
 
-def _handed_over(library: "Library", array: "Array", storage: str) -> None:
+def _handed_over(library: "Library", storage: str) -> None:
     """Raise TypeError when the array library cannot be handed an array, before any case is drawn.
 
     Raises ValueError for a storage format that NumPy lacks, in which known mistakes are judged beside.
     """
+    import numpy as np
+
     from d2lref.oracle import NUMPY
 
+    array = np.zeros(1, np.float32)
     NUMPY.to(array, storage)
     try:
         library.to(array, storage)
