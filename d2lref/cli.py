@@ -198,7 +198,17 @@ def check(
         code = max(code, found.exit_code)
         if found.interrupted:
             break
+    click.echo(_together(written, len(pairs)), nl=False)
     return code
+
+
+def _together(written: list[reports.Json], planned: int) -> str:
+    """Return one line about several subjects, "" about one."""
+    if planned == 1:
+        return ""
+    bad = ", ".join(each["subject"] for each in written if not each["ok"])
+    good = sum(each["ok"] for each in written)
+    return f"\n{len(written)} of {planned} subjects judged, {good} ok{f'; not ok: {bad}' if bad else ''}\n"
 
 
 def _pairs(names: tuple[str, ...], *, everything: bool) -> list[tuple[str, str]]:

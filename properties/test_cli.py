@@ -85,6 +85,7 @@ def test_all_that_a_target_has(kernels: Path, tmp_path: Path, capsys: pytest.Cap
     text = capsys.readouterr().out
     assert "linear kernels.linear" in text
     assert "relu kernels.relu" in text
+    assert text.endswith("\n2 of 2 subjects judged, 2 ok\n")
     assert [r["subject"] for r in json.loads(out.read_text())["reports"]] == ["linear", "relu"]
 
 
