@@ -70,10 +70,10 @@ from d2lref.ops._pool import max_pool2d_with_indices as max_pool2d_with_indices
 from d2lref.ops._pool import max_pool3d as max_pool3d
 from d2lref.ops._pool import max_pool3d_with_indices as max_pool3d_with_indices
 from d2lref.ops._relu import relu as relu
-from d2lref.ops._softmax import log_softmax as log_softmax
-from d2lref.ops._softmax import softmax as softmax
 from d2lref.ops._separable_conv import separable_conv1d as separable_conv1d
 from d2lref.ops._separable_conv import separable_conv2d as separable_conv2d
 from d2lref.ops._separable_conv import separable_conv3d as separable_conv3d
+from d2lref.ops._softmax import log_softmax as log_softmax
+from d2lref.ops._softmax import softmax as softmax
 from d2lref.ops._unfold import fold as fold
 from d2lref.ops._unfold import unfold as unfold
