@@ -160,7 +160,8 @@ class Mistake:
     """A plausible wrong implementation, with the bug report it models (a link or a citation).
 
     `forward` and `vjp` have the op's signatures; None means the right one. `caught_by` names laws (by `says`) that do
-    not pass through the definition and catch it: the control that those laws can fail at all.
+    not pass through the definition and catch it: the control that those laws can fail at all. lasting: every call
+    by itself is right, and what is kept from one to the next is wrong.
     """
 
     says: str
@@ -168,6 +169,7 @@ class Mistake:
     forward: Callable[..., Any] | None = None
     vjp: Callable[..., Any] | None = None
     caught_by: tuple[str, ...] = ()
+    lasting: bool = False
 
 
 FOLLOWED = ("nan", "inf", "zero", "limit")

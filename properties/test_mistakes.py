@@ -111,7 +111,7 @@ def test_every_law_catches_a_mistake_that_no_other_does(op: Op) -> None:
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_the_definition_laws_catch_what_they_compare(op: Op) -> None:
     forward, gradient = (law for law in all_laws(op) if law.definition)
-    for mistake in op.mistakes:
+    for mistake in (m for m in op.mistakes if not m.lasting):  # they compare one call
         law = forward if mistake.forward else gradient
         assert caught(made(op, mistake), drawn_of(op), law), mistake.says
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from d2lref.ops._batch_norm.definition import beside, count
-from d2lref.rounding import Pair, claim, concat, stack
+from d2lref.rounding import Pair, claim, concat, round_to, stack
 from d2lref.spec import Array, Case, Claim, Law
 
 # 1 Tools
@@ -58,11 +58,6 @@ def _tracked(case: Case) -> bool:
     return _training(case) and case.arrays[1] is not None
 
 
-def _with_momentum(momentum: float) -> Any:
-    """Return a condition: the case trains, has running statistics, and this momentum."""
-    return lambda case: _tracked(case) and case.options["momentum"] == momentum
-
-
 # 2 The answer in training
 
 
@@ -95,22 +90,69 @@ def _ignores_state(f: Any, case: Case) -> Claim:
 # 3 The running statistics
 
 
-def _half_and_half(f: Any, case: Case) -> Claim:
-    """2 n m' = n m + sum of x, and 2 n^2 (n - 1) v' = n^2 (n - 1) v + sum of (n x - sum of x)^2."""
-    x, mean, var, _, _ = _first(case)
-    _, new_mean, new_var = f(x, mean, var, **case.options)
-    values, n = _channels(x)[0], float(count(x.shape))
-    z, scale = _distances(values), n**2 * (n - 1)
-    blended = stack([Pair.exact(mean[0]) * n + Pair.exact(values).sum(), Pair.exact(var[0]) * scale + (z * z).sum()])
-    return claim(stack([new_mean[0] * (2 * n), new_var[0] * (2 * scale)]), blended)
-
-
 def kept(f: Any, case: Case) -> Claim:
     _, mean, var, _, _ = case.arrays
     return claim(concat(list(f(*case.arrays, **case.options)[1:]), 0), np.concatenate([mean, var]))
 
 
+def _batches(x: Array) -> tuple[Array, ...]:
+    """Return three batches of one channel with the shape of x: x, -x, and the first half of its values twice over."""
+    values = x.ravel()
+    return x, -x, np.resize(values[: (values.size + 1) // 2], x.shape)
+
+
+def _began(case: Case) -> tuple[Array, Array]:
+    """Return the first channel's statistics of the case, or the 0 and 1 that a new layer has."""
+    _, mean, var, _, _ = _first(case)
+    return (mean, var) if case.seed % 2 else (np.zeros(1), np.ones(1))
+
+
+def _trained(f: Any, case: Case) -> Pair:
+    """Return the running statistics (2, 1) after a sequence of batches, each call handed those of the call before.
+
+    What one call is wrong by, and what is lost where its answer is brought to the grid of the storage format, is in the
+    statistics that the next one begins with, and 1 - momentum of it in those that it should answer.
+    """
+    keep = Pair.exact(1.0) - case.options["momentum"]
+    state = Pair.exact(np.stack(_began(case)))
+    for batch in _batches(_first(case)[0]):
+        handed = round_to(state.value, f.precision.storage)
+        lost = state.error + np.abs(state.value - handed)
+        found = stack(f(batch, *handed, **case.options)[1:])
+        state = Pair(found.value, found.error + (Pair(handed, lost) * keep).error)
+    return state
+
+
+def _sequence(f: Any, case: Case) -> Claim:
+    """n m_k = (1 - p)^k n m_0 + the sum of p (1 - p)^(k - i) times the sum of x_i, and n^2 (n - 1) v_k likewise.
+
+    p is the momentum and i = 1 ... k the place of a batch; that of v_k has the sums of (n x_i - sum of x_i)^2.
+    """
+    x, momentum = _first(case)[0], Pair.exact(case.options["momentum"])
+    n, batches = float(count(x.shape)), _batches(x)
+    scales = np.array([[n], [n**2 * (n - 1)]])
+    powers = [Pair.exact(1.0)]
+    for _ in batches:
+        powers.append(powers[-1] * (1.0 - momentum))
+    blended = Pair.exact(np.stack(_began(case))) * scales * powers[-1]
+    for batch, power in zip(reversed(batches), powers, strict=False):
+        z = _distances(_channels(batch))
+        sums = [Pair.exact(_channels(batch)).sum(axis=1), (z * z).sum(axis=1)]
+        blended = blended + stack(sums) * momentum * power
+    return claim(_trained(f, case) * scales, blended)
+
+
 # 4 The answer in inference
+
+
+def _uses_what_was_left(f: Any, case: Case) -> Claim:
+    """Inference answers as it does for two such channels, whose statistics no call of training left."""
+    x, _, _, weight, bias = _first(case)
+    mean, var = round_to(_trained(f, case).value, f.precision.storage)
+    options = {**case.options, "training": False}
+    after = f(x, mean, var, weight, bias, **options)[0]
+    twins = (None if a is None else np.concatenate([a, a]) for a in (mean, var, weight, bias))
+    return claim(after, f(np.concatenate([x, x], axis=1), *twins, **options)[0][:, :1])
 
 
 def halves_the_distance(f: Any, case: Case) -> Claim:
@@ -214,14 +256,14 @@ LAWS = (
     Law("training makes the bias the mean of a channel", _mean_is_bias, _training),
     Law("training makes weight² v / (v + eps) the variance of a channel", _variance_is_weighted, _training),
     Law("training does not read the running statistics", _ignores_state, _tracked),
-    Law("momentum 1/2 is half old, half new, with the unbiased variance", _half_and_half, _with_momentum(0.5)),
-    Law("momentum 0 keeps the running statistics", kept, _with_momentum(0.0)),
+    Law("momentum p leaves batch i of k a share of p (1 - p)^(k - i)", _sequence, _tracked),
     Law("inference keeps the running statistics", kept, _inference),
     Law(
         "a standard deviation of 2 halves the distance to the running mean",
         halves_the_distance,
         lambda case: _inference(case) and case.options["eps"] == 0.25,
     ),
+    Law("inference after training uses the statistics that training left", _uses_what_was_left, _tracked),
     Law("a pixel counts as an image", _pixels_are_images, lambda case: case.arrays[0].ndim > 2),
     Law("a channel does not see the others", _channel_alone, lambda case: case.arrays[0].shape[1] > 1),
     Law("the gradient of x adds up to nothing in a channel", _gradient_adds_to_nothing, _training, vjp=True),

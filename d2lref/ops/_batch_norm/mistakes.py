@@ -56,6 +56,50 @@ def _altered(alter: Callable[..., Array]) -> Forward:
     return forward
 
 
+class _Past(NamedTuple):
+    """What a layer keeps from one batch to the next: what it began with, the batch's statistics, and its answer."""
+
+    began: tuple[Array, ...]
+    batch: tuple[Array, ...]
+    answered: tuple[Array, ...]
+
+
+def _layer(
+    *,
+    old: Callable[[_Past], tuple[Array, ...]] = lambda past: past.answered,
+    batch: Callable[[_Past, Array], tuple[Array, ...]] = lambda past, x: two_pass(x),
+    inference: Callable[[_Past], tuple[Array, ...]] = lambda past: past.answered,
+) -> Forward:
+    """Return batch normalisation as a layer: handed the statistics that it answered last, it goes on from its past.
+
+    old and batch are what it blends then, and inference is what it normalises with; each is right by default. Handed
+    other statistics it begins anew, and is right.
+    """
+    kept: list[_Past] = []
+
+    def forward(*given: Any, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> tuple[Any, ...]:
+        options: dict[str, Any] = {"training": training, "momentum": momentum, "eps": eps}
+        x, mean, var, weight, bias = arrays = _contiguous(given)
+        y, *new = definition(*arrays, **options)
+        past = kept[0] if kept and all(map(_equal, kept[0].answered, (mean, var))) else None
+        if past and training:
+            new = list(blend(old(past), batch(past, x), momentum, count(x.shape)))
+        elif past:
+            used_mean, used_var = inference(past)
+            y = definition(x, used_mean, used_var, weight, bias, **options)[0]
+        if training and mean is not None:
+            began = past.began if past else (mean, var)
+            kept[:] = [_Past(began, two_pass(x), tuple(a.copy() for a in new))]
+        return (y, *new)
+
+    return forward
+
+
+def _equal(a: Array, b: Array | None) -> bool:
+    """Return whether both are there and the same."""
+    return b is not None and np.array_equal(a, b)
+
+
 class _Seen(NamedTuple):
     """What a vjp is given."""
 
@@ -132,6 +176,20 @@ def _already_updated(x: Array, state: tuple[Any, ...], momentum: float) -> tuple
     return batch if state[0] is None else blend(state, batch, momentum, count(x.shape))
 
 
+def _around_the_new_mean(old: tuple[Any, ...], batch: tuple[Array, Array], momentum: float, n: int) -> tuple[Any, ...]:
+    """Return the new running statistics, with the batch's variance taken around the new running mean."""
+    mean, var = blend(old, batch, momentum, n)
+    if mean is None:
+        return mean, var
+    away = batch[0] - mean
+    return mean, var + away * away * (momentum * n / (n - 1))
+
+
+def _twice(old: tuple[Any, ...], batch: tuple[Array, Array], momentum: float, n: int) -> tuple[Any, ...]:
+    """Return the running statistics with the batch blended in twice."""
+    return blend(blend(old, batch, momentum, n), batch, momentum, n)
+
+
 # 3 Wrong answers
 
 
@@ -205,7 +263,7 @@ def _multiplied(dw: Array, seen: _Seen) -> Array:
 
 _VARIANCE = "training makes weight² v / (v + eps) the variance of a channel"
 _HALVES = "a standard deviation of 2 halves the distance to the running mean"
-_BLENDS = "momentum 1/2 is half old, half new, with the unbiased variance"
+_SEQUENCE = "momentum p leaves batch i of k a share of p (1 - p)^(k - i)"
 _ADDS = "the gradient of x adds up to nothing in a channel"
 _ORTHOGONAL = "the gradient of x is orthogonal to x up to eps"
 _SCALE = "the gradients of x and of the weight have one scale"
@@ -284,19 +342,52 @@ MISTAKES = (
         "keeps a biased running variance",
         "https://github.com/tenstorrent/tt-metal/issues/55438",
         _planted(state=lambda old, batch, momentum, n: blend(old, (batch[0], batch[1] * ((n - 1) / n)), momentum, n)),
-        caught_by=(_BLENDS,),
+        caught_by=(_SEQUENCE,),
     ),
     Mistake(
         "scales the running mean by n / (n - 1) as well",
         "https://github.com/chainer/chainer/issues/332",
         _planted(state=lambda old, batch, momentum, n: blend(old, (batch[0] * (n / (n - 1)), batch[1]), momentum, n)),
-        caught_by=(_BLENDS,),
+        caught_by=(_SEQUENCE,),
     ),
     Mistake(
         "takes momentum for the share of the old statistics",
         "https://github.com/Oneflow-Inc/oneflow/pull/6055",
         _planted(state=lambda old, batch, momentum, n: blend(old, batch, 1.0 - momentum, n)),
-        caught_by=("momentum 0 keeps the running statistics",),
+        caught_by=(_SEQUENCE,),
+    ),
+    Mistake(
+        "blends every batch in twice",
+        "https://github.com/pytorch/pytorch/issues/96136",
+        _planted(state=_twice),
+        caught_by=(_SEQUENCE,),
+    ),
+    Mistake(
+        "takes the running variance around the new running mean",
+        "https://github.com/speechbrain/speechbrain/pull/2835",
+        _planted(state=_around_the_new_mean),
+        caught_by=(_SEQUENCE,),
+    ),
+    Mistake(
+        "loses the statistics that a batch left, and begins with the first again",
+        "https://github.com/pytorch/pytorch/issues/1051",
+        _layer(old=lambda past: past.began),
+        caught_by=(_SEQUENCE,),
+        lasting=True,
+    ),
+    Mistake(
+        "blends in the statistics of the batch before",
+        "https://github.com/tensorflow/tensorflow/pull/12987",
+        _layer(batch=lambda past, x: past.batch),
+        caught_by=(_SEQUENCE,),
+        lasting=True,
+    ),
+    Mistake(
+        "normalises in inference with the statistics that training began with",
+        "https://github.com/paiml/aprender/pull/2166",
+        _layer(inference=lambda past: past.began),
+        caught_by=("inference after training uses the statistics that training left",),
+        lasting=True,
     ),
     Mistake(
         "divides by sqrt(variance) + eps in inference",
