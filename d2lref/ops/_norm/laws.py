@@ -18,8 +18,8 @@ from d2lref.spec import Array, Case, Claim, Law, Shape
 LATTICE = frozenset({"lattice_small", "ties"})
 """Regimes of integers so small that their products are on every grid."""
 
-HIDING = frozenset({"cancelling", "large_mean"})
-"""Regimes of rows with a large mean."""
+HIDING = frozenset({"cancelling", "large_mean", "positive"})
+"""Regimes of rows whose mean is large beside what they differ by."""
 
 # 1 How an op is asked
 
@@ -229,17 +229,22 @@ def bias_gradient_adds(asked: Asked) -> Callable[[Any, Case], Claim]:
 def own_laws(asked: Asked, row: str, when: Callable[[Case], bool] = filled) -> tuple[Law, ...]:
     """Return the laws on one row, a word for what shares a mean; `when` says which cases have one of their own.
 
-    Those on the gradient of x speak of rows of several values, whose mean does not hide what they differ by: of one
-    value it is 0, and where a mean is rounded to half x - m is noise, and no bound is below that.
+    Those on the gradient of x speak of rows whose values differ, by more than their mean hides and than eps: where a
+    mean is rounded to half x - m is noise, and beside a larger eps nothing is left of v. dx of two values is 0 but for
+    eps, for it has nothing along 1 and x - m; it adds up to nothing, or to rounding errors, and says no more.
     """
 
     def several(case: Case) -> bool:
-        return when(case) and case.regime not in HIDING and bool(np.ptp(asked.values(case)) > 0)
+        apart = when(case) and case.regime not in HIDING
+        return apart and bool(np.ptp(asked.values(case)) > np.sqrt(asked.eps(case)))
+
+    def more(case: Case) -> bool:
+        return several(case) and asked.values(case).size > 2
 
     return (
         Law(f"{row} comes to have mean 0 and variance v / (v + eps)", variance(asked), when),
         affine_law(asked, when),
-        Law(f"the gradient of x adds up to nothing in {row}", gradient_adds_to_nothing(asked), several, vjp=True),
+        Law(f"the gradient of x adds up to nothing in {row}", gradient_adds_to_nothing(asked), more, vjp=True),
         Law("the gradient of x is orthogonal to x up to eps", gradient_is_orthogonal(asked), several, vjp=True),
         Law("the gradients of x and of the weight have one scale", gradients_share_a_scale(asked), several, vjp=True),
         cotangent_law(asked, when),
