@@ -102,8 +102,8 @@ class Window:
     def gradients(self) -> list[Fraction]:
         """Return the gradients as they are stored."""
         x, times = list(map(Fraction, self.x)), self.done(mul)
-        if self.way == "scaled":
-            y = self.power(self.total(x), 1 / self.norm)
+        y = self.power(self.total(x), 1 / self.norm)
+        if self.way == "scaled" and y:
             powers = [self.power(self.done(lambda a, b: a / b)(v, y), self.norm - 1) for v in x]
             return [in_storage(times(Fraction(self.gy), q), self.precision) for q in powers]
         slope = self.power(self.total(x), 1 / self.norm - 1)

@@ -169,7 +169,8 @@ class Campaign:
         An implementation that is asked about few forms is asked about those again, with other values. new: whether one
         more may be drawn for it.
         """
-        few, regime = self.implementation.forms, choices.choice(*self.op.regimes)
+        few = self.implementation.forms
+        regime = choices.choice(*(name for name in self.op.regimes if not (corners and name in DULL)))
         enough = 1 if not new else (few or 0) + self.counts["cases"] // RENEWED
         if few is not None and len(self.forms) >= enough:
             form, record = choices.choice(*self.forms)
