@@ -112,6 +112,12 @@ def test_a_vjp_is_callable(target: Any, vjp: Any) -> None:
         d2lref.check("linear", target, vjp=vjp)
 
 
+def test_a_vjp_takes_what_every_call_passes() -> None:
+    pool = d2lref.ops.avg_pool2d
+    with pytest.raises(TypeError, match=r"^avg_pool2d: vjp takes no kernel_size, which every call passes$"):
+        d2lref.check(pool, pool.definition, vjp=lambda gy, x: (0 * x,))
+
+
 def test_a_library_that_cannot_be_handed_an_array_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"^arrays: to\(array\) raised ZeroDivisionError: division by zero, expected an"

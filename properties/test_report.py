@@ -558,6 +558,8 @@ def test_what_means_nothing_is_refused_and_nothing_is_changed(folder: Path, caps
     assert "nonsense" in refused(capsys, *out, "--implementations", "d2lref,nonsense")
     assert "no op has a variant 'nonsense'" in refused(capsys, *out, "--implementations", "d2lref:nonsense")
     assert "'nonsense' is not known" in refused(capsys, *out, "--ops", "relu,nonsense")
+    assert refused(capsys, *out, "--ops", ",") == "--ops: no names"
+    assert refused(capsys, "--only", "bench", "--ops", "relu") == "--ops chooses what is judged, not what is timed"
     matmul = ("--implementations", "d2lref:matmul")
     assert refused(capsys, *out, *matmul, "--ops", "relu") == "d2lref:matmul: none has relu"
     assert "'nonsense'" in refused(capsys, *out, "--cases", "nonsense")

@@ -77,9 +77,10 @@ def cli(context: click.Context, /, implementations: str | None, ops: str | None,
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
-    return run.main_job(
-        run.Options(implementations=judging.names(implementations or ""), ops=judging.names(ops or ""), **options)
-    )
+    chosen = judging.names(ops or "")
+    if ops is not None and (not chosen or options["only"] == "bench"):
+        raise click.UsageError("--ops: no names" if not chosen else "--ops chooses what is judged, not what is timed")
+    return run.main_job(run.Options(implementations=judging.names(implementations or ""), ops=chosen, **options))
 
 
 def _refuse_options(context: click.Context) -> None:

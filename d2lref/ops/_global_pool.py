@@ -350,6 +350,7 @@ global_avg_pool = Op(
     regimes=(*SUMS, "large_mean"),
     gallery=GALLERY,
     laws=AVG_LAWS,
+    follows=("nan", "inf"),
     rejections=rejections("global_avg_pool"),
     mistakes=AVG_MISTAKES,
     source=SOURCE,

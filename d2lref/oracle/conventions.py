@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from d2lref.spec import FRAMEWORKS, REQUIRED, Convention, Draw, Form, Mistake, Op
 
 TORCH = Convention(name=FRAMEWORKS[0], says="what torch.nn.functional does", source="torch.nn.functional")
@@ -18,8 +20,8 @@ def check_convention(name: Any) -> str:
     """Return the name of a convention, torch's for None. Raises ValueError for one that does not exist."""
     if name is None:
         return TORCH.name
-    if name in FRAMEWORKS:
-        return str(name)
+    if isinstance(name, str) and name in FRAMEWORKS:
+        return name
     message = f"convention: {name!r}, expected one of {', '.join(FRAMEWORKS)}"
     raise ValueError(message)
 
@@ -70,6 +72,7 @@ def _meant(op: Op, c: Convention) -> Op:
 
 
 Ahead = Callable[[dict[str, Any]], dict[str, Any]]
+Function = Callable[..., Any]
 
 
 def _ahead(op: Op, c: Convention) -> Ahead:
@@ -115,6 +118,27 @@ def _with_defaults(op: Op, c: Convention, form: Form) -> Form:
     return Form(form.shapes, {**form.options, **exchanged})
 
 
+def _rebased(wrong: Function, ours: Function, theirs: Function | None) -> Function:
+    """Return what is wrong about a mistake of torch's definition as a mistake of another one.
+
+    Entries in which it answers as torch's definition does are those of the other.
+    """
+    if theirs is None:
+        return wrong
+
+    def call(*arrays: Any, **options: Any) -> Any:
+        answers = tuple(f(*arrays, **options) for f in (wrong, ours, theirs))
+        return tuple(map(_changed, *answers)) if isinstance(answers[0], tuple) else _changed(*answers)
+
+    return call
+
+
+def _changed(wrong: Any, ours: Any, theirs: Any) -> Any:
+    if wrong is None or wrong.shape != ours.shape or wrong.dtype != ours.dtype:
+        return wrong
+    return np.where((wrong == ours) | (np.isnan(wrong) & np.isnan(ours)), theirs, wrong)
+
+
 def _mistaken(op: Op, c: Convention, mistake: Mistake, ahead: Ahead) -> Mistake:
     """Return the mistake, called as torch would be; where it is made of a vjp, gradients are moved back."""
     back = c.moves or (lambda gradients: gradients)
@@ -122,9 +146,10 @@ def _mistaken(op: Op, c: Convention, mistake: Mistake, ahead: Ahead) -> Mistake:
     def moved_vjp(wrong: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
         return lambda gy, *arrays, **options: back(tuple(wrong(gy, *_moved(op, c, arrays), **ahead(options))))
 
+    wrong = _rebased(mistake.forward, op.definition, c.definition) if mistake.forward else None
     return replace(
         mistake,
-        forward=mistake.forward and _called(mistake.forward, 0, ahead, op, c),
+        forward=wrong and _called(wrong, 0, ahead, op, c),
         vjp=mistake.vjp and moved_vjp(mistake.vjp),
         caught_by=tuple(says for says in mistake.caught_by if says not in c.without),
     )

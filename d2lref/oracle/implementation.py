@@ -270,8 +270,8 @@ def implementation(
 ) -> Implementation:
     """Return the Implementation for a callable (or an Implementation, completed with vjp and supports).
 
-    Raises TypeError when the target or vjp cannot be called, ValueError for a `supports` key that means nothing for the
-    op.
+    Raises TypeError when the target or vjp cannot be called, the vjp also when it takes no option that every call
+    passes; ValueError for a `supports` key that means nothing for the op.
     """
     supports = {} if supports is None else dict(supports)
     check_supports(op, supports)
@@ -283,6 +283,7 @@ def implementation(
         target = Implementation(readable(target), target, None, library, signature(op, target), origin=origin)
     if vjp is not None:
         takes = signature(op, vjp, ahead=1)
+        _check_required(op, takes)
         target = replace(target, vjp=vjp, vjp_takes=takes, vjp_origin=binding(vjp, "vjp"))
     return replace(target, supports={**target.supports, **supports})
 
@@ -291,6 +292,16 @@ def _check_callable(op: Subject, role: str, value: Any) -> None:
     """Refuse what cannot be called."""
     if not callable(value):
         message = f"{op.name}: {role} is {type(value).__name__}, expected a callable"
+        raise TypeError(message)
+
+
+def _check_required(op: Subject, takes: Signature) -> None:
+    """Refuse a vjp that could not be called once: the laws about gradients would be silent."""
+    lacking = [
+        k for k, v in op.options.items() if v is REQUIRED and takes.options is not None and k not in takes.options
+    ]
+    if lacking:
+        message = f"{op.name}: vjp takes no {', '.join(lacking)}, which every call passes"
         raise TypeError(message)
 
 

@@ -14,8 +14,13 @@ from d2lref.spec import SUMS, Draw, Form, Op, Operand, Rejection, Variant
 
 
 def cases(draw: Draw) -> Form:
-    """Draw one to three axes, and a norm; shrinks to a single sample without a factor."""
+    """Draw one to three axes, and a norm; shrinks to a single sample without a factor.
+
+    One time in two any number of samples: a fast transform has other code for each of its prime factors.
+    """
     sizes = list(draw.sizes(*(1,) * draw.choice(1, 2, 3)))
+    if draw.choice(False, True):
+        sizes[-1] = draw.integer(1, 100)
     if len(sizes) > 1 and draw.integer(0, 31) == 31:
         sizes[0] = 0
     return Form((tuple(sizes),), {"norm": draw.choice("backward", "ortho", "forward")})
