@@ -402,4 +402,6 @@ _IN_HALF: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
 Seen by exact sums of every stage, of torch 2.13.0 (reports/findings/torch-*-half-*.md).
 """
 
-_SUPPORTS: Mapping[str, Mapping[str, Any]] = {}
+_SUPPORTS: Mapping[str, Mapping[str, Any]] = {
+    "lp_pool1d": {"kernel_size": lambda size: isinstance(size, int)},  # documented as one int, unlike the others
+}
