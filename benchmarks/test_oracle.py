@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import d2lref
 from benchmarks import machine, records
 from d2lref import catalogue
-from d2lref.oracle import Implementation, common_mistakes
+from d2lref.oracle import Implementation, all_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,17 +48,12 @@ def test_check_conv2d(benchmark: BenchmarkFixture, run: records.Run, cases: str)
         run.timed(records.speed(benchmark.fullname, "conv2d", report.counts["cases"], spent, threads))
 
 
-def known(op: "Op") -> "tuple[Mistake, ...]":
-    """Return the op's mistakes and the generic ones."""
-    return (*op.mistakes, *common_mistakes(op))
-
-
 def sample() -> "Iterable[Sought]":
     """Yield one mistake of every op but those of one and three axes of space, chosen by the op's name."""
     for name, op in OPS.items():
         if name.endswith(("1d", "3d")):
             continue
-        every = known(op)
+        every = all_mistakes(op)
         yield op, every[zlib.crc32(name.encode()) % len(every)]
 
 
@@ -73,7 +68,7 @@ def test_a_mistake_is_found(benchmark: BenchmarkFixture, run: records.Run, name:
     """Look for every known mistake of an op, or for one of each of some ops."""
     if name != "sample" and not benchmark.enabled:
         pytest.skip("untimed it shows what the properties show")
-    wanted = list(sample()) if name == "sample" else [(OPS[name], each) for each in known(OPS[name])]
+    wanted = list(sample()) if name == "sample" else [(OPS[name], each) for each in all_mistakes(OPS[name])]
 
     def look() -> list[str]:
         escaped = []

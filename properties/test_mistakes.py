@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from d2lref.oracle import Caller, Implementation, all_laws, common_mistakes, hold
+from d2lref.oracle import Caller, Implementation, all_laws, all_mistakes, hold
 from d2lref.oracle.sources import Drawn
 from d2lref.rounding import PRESETS
 from d2lref.spec import Array, Law, Mistake, Op
@@ -20,11 +20,6 @@ FEW = 40  # drawn cases on which the other laws must all be silent for a law to 
 F32 = PRESETS["float32"]
 IDS = [op.name for op in OPS]
 TEXT_IDS = [op.name for op in TEXTS]
-
-
-def mistakes(op: Op) -> tuple[Mistake, ...]:
-    """Return the op's mistakes and the generic ones."""
-    return (*op.mistakes, *common_mistakes(op))
 
 
 def blind_laws(op: Op) -> dict[str, Law]:
@@ -56,7 +51,7 @@ def caught(f: Caller, cases: tuple[Drawn, ...], *laws: Law) -> bool:
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_every_mistake_is_caught_by_the_laws_it_names(op: Op) -> None:
     laws, cases = blind_laws(op), drawn_of(op)
-    for mistake in mistakes(op):
+    for mistake in all_mistakes(op):
         f = made(op, mistake)
         missed = [says for says in mistake.caught_by if not caught(f, cases, laws[says])]
         assert not missed, f"{mistake.says}: {missed} let it through"
@@ -66,7 +61,7 @@ def test_every_mistake_is_caught_by_the_laws_it_names(op: Op) -> None:
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_every_mistake_is_caught_when_it_is_in_the_definition(op: Op) -> None:
     """With the mistake planted, the definition law is blind, and the others must see."""
-    for mistake in mistakes(op):
+    for mistake in all_mistakes(op):
         inside = planted(op, mistake)
         laws, f = blind_laws(inside), Caller(inside, Implementation("it", inside.definition, inside.vjp), F32)
         named = [laws[says] for says in mistake.caught_by]
@@ -97,7 +92,7 @@ def forgiving(op: Op) -> Op:
 def test_every_law_catches_a_mistake_that_no_other_does(op: Op) -> None:
     laws, few, lenient = blind_laws(op), drawn_of(op)[:FEW], forgiving(op)
     alone: set[str] = set()
-    for mistake in mistakes(op):
+    for mistake in all_mistakes(op):
         if len(mistake.caught_by) == 1 and mistake.caught_by[0] not in alone:
             others = [
                 law for law in laws.values() if law.says not in mistake.caught_by and (law.vjp or mistake.forward)
@@ -118,5 +113,5 @@ def test_the_definition_laws_catch_what_they_compare(op: Op) -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=IDS)
 def test_every_mistake_cites_where_it_is_known_from(op: Op) -> None:
-    assert [m.says for m in mistakes(op) if not m.cites] == []
-    assert len({m.says for m in mistakes(op)}) == len(mistakes(op))
+    assert [m.says for m in all_mistakes(op) if not m.cites] == []
+    assert len({m.says for m in all_mistakes(op)}) == len(all_mistakes(op))

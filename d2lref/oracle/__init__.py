@@ -10,6 +10,7 @@ from d2lref.oracle.campaign import Interrupted as Interrupted
 from d2lref.oracle.campaign import Progress as Progress
 from d2lref.oracle.campaign import run as run
 from d2lref.oracle.common import all_laws as all_laws
+from d2lref.oracle.common import all_mistakes as all_mistakes
 from d2lref.oracle.common import common_laws as common_laws
 from d2lref.oracle.common import common_mistakes as common_mistakes
 from d2lref.oracle.distributions import Run as Run

@@ -14,7 +14,7 @@ import numpy as np
 
 from d2lref.oracle.caller import Caller
 from d2lref.oracle.campaign import Budget, Campaign, Progress
-from d2lref.oracle.common import all_laws, common_mistakes
+from d2lref.oracle.common import all_laws, all_mistakes
 from d2lref.oracle.implementation import Implementation
 from d2lref.oracle.judge import Status, hold
 from d2lref.oracle.mutants import mutants
@@ -206,7 +206,7 @@ def audit(
 
 def mistakes(op: Op) -> list[Wrong]:
     """Return the mistakes of the chapter and the generic ones."""
-    return [Wrong(m.says, True, m.forward, m.vjp) for m in (*op.mistakes, *common_mistakes(op))]
+    return [Wrong(m.says, True, m.forward, m.vjp) for m in all_mistakes(op)]
 
 
 def mutations(op: Op, share: float = 1.0) -> list[Wrong]:
@@ -268,7 +268,7 @@ def alone_in(op: Op, drawn: Cases, cases: int) -> Mapping[str, str]:
     """
     laws = {law.says: law for law in all_laws(op) if not law.definition}
     found = dict.fromkeys(laws, "")
-    for mistake in (*op.mistakes, *common_mistakes(op)):
+    for mistake in all_mistakes(op):
         names = mistake.caught_by
         if len(names) == 1 and names[0] in laws and not found[names[0]] and _only(op, mistake, laws, drawn, cases):
             found[names[0]] = mistake.says

@@ -14,7 +14,7 @@ import numpy as np
 
 from d2lref.oracle import workloads
 from d2lref.oracle.caller import Call, Caller, Raised, Unsupported, WrongAnswer
-from d2lref.oracle.common import all_laws, common_mistakes
+from d2lref.oracle.common import all_laws, all_mistakes
 from d2lref.oracle.coverage import Coverage
 from d2lref.oracle.diagnose import Diagnosis, caller_of, cases_of, diagnose, differs
 from d2lref.oracle.finding import Finding, wrong_element
@@ -362,7 +362,7 @@ class Campaign:
 
     def vacuous(self) -> set[str]:
         """Return the laws that were executed and let all their control mistakes through."""
-        mistakes = (*self.op.mistakes, *common_mistakes(self.op))
+        mistakes = all_mistakes(self.op)
         return {law.says for law in self.laws if self._idle(law, mistakes)}
 
     def _idle(self, law: Law, mistakes: tuple[Mistake, ...]) -> bool:

@@ -384,6 +384,11 @@ def common_mistakes(op: Op) -> tuple[Mistake, ...]:
     return tuple(m for m in made if set(m.caught_by) <= names)
 
 
+def all_mistakes(op: Op) -> tuple[Mistake, ...]:
+    """Return the op's own mistakes and the generic ones."""
+    return (*op.mistakes, *common_mistakes(op))
+
+
 def _wrong_numbers(op: Op) -> tuple[Mistake, ...]:
     return (
         Mistake(

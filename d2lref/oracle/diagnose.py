@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from d2lref.oracle.caller import Bounds, Call, Caller, Raised, Unsupported, WrongAnswer
-from d2lref.oracle.common import common_mistakes
+from d2lref.oracle.common import all_mistakes
 from d2lref.oracle.conventions import others
 from d2lref.oracle.implementation import Implementation, as_form
 from d2lref.oracle.values import fill, is_index
@@ -170,7 +170,7 @@ def nearest_mistake(f: Caller, ask: Ask, seen: list[Seen]) -> Mistake | None:
     # on small integers a mistake is exact as well; elsewhere it rounds other sums than those the bound is about
     plain = [s for s in seen if s.case.regime in {f.op.regimes[0], "given"}]
     seen = plain if any(s.wrong for s in plain) else seen
-    for mistake in (*f.op.mistakes, *common_mistakes(f.op)):
+    for mistake in all_mistakes(f.op):
         if (mistake.vjp if ask is _gradients else mistake.forward) is None:
             continue
         wrong = _explained(f, mistake, ask, seen)
